@@ -40,7 +40,7 @@ class Resumption:
         if not self.members or not is_lost or (self.reopenings >= REOPENINGS_MAX and self.wrong != "resume-for-ever"):
             if self.members and self.reopenings and self.cursor and told["code"] in (9, 11) and self.wrong != "resume-hides-gaps":
                 place = json.dumps(self.cursor)
-                told["message"] = f"cannot go on from {place}, so that items may be missing: {told.get('message')}"
+                told["message"] = f"cannot continue from {place}, so items may be missing: {told.get('message')}"
             raise failure
         self.reopenings += 1
         if self.reopenings > 1:

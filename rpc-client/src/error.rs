@@ -354,10 +354,7 @@ impl fmt::Display for Error {
         match (self.0.attempts, self.0.may_have_run_before) {
             (0 | 1, _) => Ok(()),
             (attempts, false) => write!(f, " ({attempts} attempts)"),
-            (attempts, true) => write!(
-                f,
-                " ({attempts} attempts; one before the last may have run)"
-            ),
+            (attempts, true) => write!(f, " ({attempts} attempts; an earlier one may have run)"),
         }
     }
 }

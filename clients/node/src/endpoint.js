@@ -194,7 +194,7 @@ export class Endpoint {
     if (this.address.startsWith("unix:")) return net.connect({ path: this.address.slice(5) });
     const found = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(this.address);
     if (found === null) {
-      throw new Error(`\`${this.address}\` is not an address: write HOST:PORT or unix:PATH, as 127.0.0.1:8889`);
+      throw new Error(`\`${this.address}\` is not an address: write HOST:PORT or unix:PATH, for example 127.0.0.1:8889`);
     }
     const host = found[1] ?? found[2];
     const to = { host, port: Number(found[3]), noDelay: true, keepAlive: keepaliveIdleMs > 0, keepAliveInitialDelay: keepaliveIdleMs };

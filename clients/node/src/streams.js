@@ -61,7 +61,7 @@ export class Resumption {
     const isGap = failed.code === Code.FAILED_PRECONDITION || failed.code === Code.OUT_OF_RANGE;
     if (!isGap || !failed.answered || this.#reopenings === 0 || this.#cursor === undefined) return failed;
     const cursor = JSON.stringify(this.#cursor);
-    return failed.because(`the stream was lost and cannot go on from ${cursor}, so that items may be missing: ${failed.reason}`);
+    return failed.because(`the stream was lost and cannot continue from ${cursor}, so items may be missing: ${failed.reason}`);
   }
 }
 

@@ -151,7 +151,8 @@ impl Request {
         RawJson::parse(&text).map_err(|error| Failure::Usage {
             message: format!("{source}: {error}"),
             hint: format!(
-                "it reads `{}`; single quotes keep the shell from JSON: '{{\"key\":\"value\"}}'",
+                "`rpc` received `{}`; put JSON into single quotes, so that the shell does not change it: \
+                 '{{\"key\":\"value\"}}'",
                 shortened(text.trim_end())
             ),
         })

@@ -42,5 +42,6 @@ fn filter(log_level: &str) -> Result<EnvFilter, String> {
         return Err(format!("\"{word}\" {LOG_LEVEL_FORM}"));
     }
 
-    EnvFilter::try_new(log_level).map_err(|error| format!("{error}; write a level, as \"debug\""))
+    EnvFilter::try_new(log_level)
+        .map_err(|error| format!("{error}; write a level, for example \"debug\""))
 }

@@ -155,11 +155,11 @@ fn hint(error: &Error) -> Option<String> {
     } else if error.is_unreachable() {
         "nothing was executed: try again"
     } else if error.is_deadline() && error.was_sent() {
-        "it may have run: check before you send it again; --timeout gives it more time"
+        "it may have run: check before you send it again; --timeout allows more time"
     } else if error.is_deadline() {
-        "nothing was sent: is the address right? if so, give it longer with --timeout"
+        "nothing was sent: is the address right? If so, allow more time with --timeout"
     } else if is_nonsense(error) {
-        "a command that streams wants `rpc call --stream`, or is called by its name"
+        "call a command that streams with `rpc call --stream`, or by its name"
     } else {
         "it may have run: check before you send it again. Is it a server of this protocol? Its log may say why the connection ended"
     };
@@ -175,7 +175,8 @@ fn hint_for_tls(error: &Error) -> Option<&'static str> {
 
     match cause.kind() {
         io::ErrorKind::InvalidData => Some(
-            "it is there, and TLS with it fails: --ca FILE says whom to trust, --server-name NAME whose certificate to expect",
+            "the server answers, but TLS with it fails: --ca FILE names the authorities to trust, and --server-name \
+             NAME the name to expect in its certificate",
         ),
         io::ErrorKind::PermissionDenied => {
             Some("the server requires an identity: give --cert FILE and --key FILE")
@@ -202,24 +203,25 @@ fn hint_for_code(code: Code) -> Option<String> {
     let hint = match code {
         Code::INVALID_ARGUMENT => "`rpc describe NAME` shows what a command takes",
         Code::DEADLINE_EXCEEDED => {
-            "the server gave up at its own limit or at --timeout: it may have run in part; give it longer with --timeout"
+            "the server gave up at its own limit or at --timeout: it may have run in part; allow more time with \
+             --timeout"
         }
         Code::RESOURCE_EXHAUSTED => {
             "a limit of the server is reached: send less, or try again later"
         }
         Code::NOT_FOUND => "check what was asked for; `rpc describe` lists services and commands",
-        Code::PERMISSION_DENIED => "the server's operator grants commands to identities",
+        Code::PERMISSION_DENIED => "ask the server's operator for a grant",
         Code::FAILED_PRECONDITION => "first do what the message asks for",
-        Code::ABORTED => "try the whole of it again",
-        Code::UNIMPLEMENTED => "`rpc describe` lists the commands that there are",
+        Code::ABORTED => "repeat the whole operation",
+        Code::UNIMPLEMENTED => "`rpc describe` lists all commands",
         Code::INTERNAL => "the cause is in the server's log",
         Code::UNAVAILABLE => "try again later",
         Code::UNAUTHENTICATED => {
-            "the server wants to know who you are: --token-file FILE, or --cert FILE and --key FILE"
+            "the server requires authentication: give --token-file FILE, or --cert FILE and --key FILE"
         }
         code if code.number() >= Code::FIRST_OF_SERVICES => {
             return Some(format!(
-                "{code} is a code of the service's own: its documentation says what to do"
+                "{code} is a code of the service: its documentation says what to do"
             ));
         }
         code => return code.meaning().map(str::to_owned),

@@ -236,7 +236,7 @@ async fn run(target: &Target, command: Command) -> Result<(), Failure> {
 fn timeout(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if time < Duration::from_millis(1) {
-        return Err("it must be 1ms at least".into());
+        return Err("it must be at least 1ms".into());
     }
     Ok(time)
 }

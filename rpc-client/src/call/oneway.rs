@@ -32,8 +32,7 @@ impl Command<'_> {
         let (context, now) = (self.caller(), Instant::now());
         if context.config.pool.undelimited_replies {
             let cause = Cause::new(
-                "a server with `pool.undelimited_replies` has no oneway calls: \
-                 call the command, and leave its answer alone",
+                "with `pool.undelimited_replies` there are no oneway calls: call the command, and ignore its answer",
             );
             let cause = cause.with_code(Code::FAILED_PRECONDITION);
             return Err(Error::new(Kind::NotSent(cause), &context.target, None));

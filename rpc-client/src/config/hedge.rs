@@ -37,7 +37,7 @@ impl Hedge {
         let percentile = self.percentile;
         if percentile >= 100 {
             let message = format!(
-                "`hedge.percentile` is {percentile} and must be at most 99, as no call outlasts more of them; 0 turns backups off"
+                "`hedge.percentile` is {percentile} and must be at most 99; 0 turns hedging off"
             );
             return Err(ConfigError::new("hedge.percentile", message));
         }

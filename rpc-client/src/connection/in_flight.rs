@@ -17,7 +17,8 @@ use crate::config::Config;
 use crate::error::Cause;
 use crate::metrics::{End, Tally};
 
-pub(super) const NO_STREAM_EXPECTED: &str = "the command answers with a stream; call it as one";
+pub(super) const NO_STREAM_EXPECTED: &str =
+    "the command answers with a stream; call it as a stream";
 
 /// What a server's replies come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -196,7 +196,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
     // A reply without data is `null`: a `()`, or a `None`.
     data.unwrap_or(&RawJson::NULL).decode().map_err(|error| {
         let cause = Cause::with_source(
-            format!("the call ran, and its data is not what was asked for: {error}"),
+            format!("the call ran, but its data does not have the expected type: {error}"),
             error,
         );
         Error::new(Kind::Data(cause), address, None)

@@ -115,7 +115,7 @@ impl Lookup for SystemLookup {
 
 /// A host's name and a port.
 pub(super) fn host_and_port(text: &str) -> Result<(&str, u16), InvalidTarget> {
-    let right = "a host in DNS is dns:HOST:PORT, as dns:log.internal:8889";
+    let right = "a host in DNS is dns:HOST:PORT, for example dns:log.internal:8889";
     let refused = || InvalidTarget::new(format!("`{text}` is not a host and port: {right}"));
 
     let address = super::fixed::check(text).map_err(|_| refused())?;

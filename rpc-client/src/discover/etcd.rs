@@ -28,7 +28,7 @@ pub(super) struct Etcd {
 impl Etcd {
     /// `http://HOST:PORT/PREFIX`; further members follow after commas.
     pub(super) fn parse(text: &str) -> Result<Self, InvalidTarget> {
-        let right = "a target in etcd is etcd:http://HOST:PORT/PREFIX, as etcd:http://10.0.0.7:2379/rpc/log/";
+        let right = "a target in etcd is etcd:http://HOST:PORT/PREFIX, for example etcd:http://10.0.0.7:2379/rpc/log/";
         let refused = |what: &str| {
             InvalidTarget::new(format!("`{text}` is not a place in etcd: {what}; {right}"))
         };
@@ -146,9 +146,8 @@ impl Looker {
                 within(&body, self.bytes_max)?;
             }
 
-            serde_json::from_slice(&body).map_err(|error| {
-                Error::from(format!("its answer is not what etcd answers: {error}"))
-            })
+            serde_json::from_slice(&body)
+                .map_err(|error| Error::from(format!("its answer is not valid for etcd: {error}")))
         };
 
         answered(self.answer_timeout, answer).await
@@ -174,7 +173,7 @@ impl Looker {
         let http = self
             .http
             .as_ref()
-            .map_err(|error| format!("there is no HTTP client: {error}"))?;
+            .map_err(|error| format!("cannot create the HTTP client: {error}"))?;
 
         // A member that has lost the others ends a watch instead of leaving it silent.
         let request = http
@@ -255,8 +254,9 @@ impl Watch {
     }
 
     fn is_news(&self, line: &[u8]) -> Result<bool, Error> {
-        let Told { result, error } = serde_json::from_slice(line)
-            .map_err(|error| format!("its watch tells what etcd does not: {error}"))?;
+        let Told { result, error } = serde_json::from_slice(line).map_err(|error| {
+            format!("its watch sent an answer that is not valid for etcd: {error}")
+        })?;
 
         if let Some(error) = error {
             return Err(format!("its watch has failed: {error}").into());

@@ -23,7 +23,7 @@ impl File {
     pub(super) fn parse(path: &str) -> Result<Self, InvalidTarget> {
         if path.is_empty() {
             return Err(InvalidTarget::new(
-                "the path is missing: a file is file:PATH, as file:/etc/rpc/log",
+                "the path is missing: a file is file:PATH, for example file:/etc/rpc/log",
             ));
         }
 

@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<Arc<[Address]>, InvalidTarget> {
 /// Says what is wrong with an address, if something is.
 pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
     let refused = |what: &str| {
-        let right = "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889";
+        let right = "an address is HOST:PORT or unix:PATH, for example 127.0.0.1:8889";
         Err(InvalidTarget::new(format!(
             "`{address}` is not an address: {what}{right}"
         )))
@@ -42,7 +42,7 @@ pub(super) fn check(address: &str) -> Result<&str, InvalidTarget> {
         return refused("its host is not a name or an IP address; ");
     }
     if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-        return refused("an IPv6 address is written in brackets, as [::1]:8889; ");
+        return refused("write an IPv6 address in brackets, for example [::1]:8889; ");
     }
 
     match port.parse::<u16>() {

@@ -53,7 +53,7 @@ impl RecordLookup {
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || matches!(c, ':' | '/')) {
             return Err(InvalidTarget::new(format!(
                 "`{name}` is not the name of a service: SRV records are found by srv:_SERVICE._tcp.DOMAIN, \
-                 as srv:_rpc._tcp.log.internal"
+                 for example srv:_rpc._tcp.log.internal"
             )));
         }
 
@@ -196,7 +196,7 @@ fn split(text: &str) -> Result<(Option<SocketAddr>, &str), InvalidTarget> {
         .or_else(|| plain().map(|ip| SocketAddr::new(ip, 53)))
         .ok_or_else(|| {
             InvalidTarget::new(format!(
-                "`{server}` is not a DNS server: write IP or IP:PORT, as 10.0.0.53"
+                "`{server}` is not a DNS server: write IP or IP:PORT, for example 10.0.0.53"
             ))
         })?;
 

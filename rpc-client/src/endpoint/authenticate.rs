@@ -108,7 +108,7 @@ pub(crate) async fn authenticate(
         Code::UNIMPLEMENTED => {
             tracing::debug!(
                 address = error.address(),
-                "the server knows no tokens; called without"
+                "the server has no tokens; calling without authentication"
             );
             Ok(())
         }

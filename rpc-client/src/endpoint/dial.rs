@@ -35,7 +35,7 @@ async fn resolve(address: &str) -> io::Result<impl Iterator<Item = SocketAddr>> 
     let invalid = || {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            "an address is HOST:PORT or unix:PATH, as 127.0.0.1:8889",
+            "an address is HOST:PORT or unix:PATH, for example 127.0.0.1:8889",
         )
     };
     let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;

@@ -151,7 +151,7 @@ impl Endpoint {
         let Some(connector) = &self.connector else {
             let over = || {
                 self.not_sent(Cause::new(
-                    "its connection is over, and was not one that can be opened again",
+                    "its connection has ended, and cannot be opened again",
                 ))
             };
             return self.current().ok_or_else(over);

@@ -24,7 +24,7 @@ impl Report {
         text.family(
             "rpc_client_answered_total",
             "counter",
-            "Tries of calls that a server has answered, by command and code.",
+            "Tries that a server has answered, by command and code.",
         );
         for (command, labels) in self.by_command() {
             // Its rate is asked for before the first one.
@@ -42,7 +42,7 @@ impl Report {
         text.family(
             "rpc_client_unanswered_total",
             "counter",
-            "Tries of calls without an answer, by command and reason.",
+            "Tries that got no answer, by command and reason.",
         );
         for (command, labels) in self.by_command() {
             for (reason, count) in &command.unanswered {
@@ -60,21 +60,21 @@ impl Report {
             text,
             "rpc_client_in_flight",
             "gauge",
-            "Tries of calls that wait for their reply.",
+            "Tries that wait for their reply.",
             |command| command.in_flight,
         );
         family(
             text,
             "rpc_client_retries_total",
             "counter",
-            "Further tries of calls that had failed.",
+            "Retries: further tries of calls whose last try had failed.",
             |command| command.retries,
         );
         family(
             text,
             "rpc_client_hedges_total",
             "counter",
-            "Backups of calls that took long.",
+            "Hedges: second tries that were started because the first one was slow.",
             |command| command.hedges,
         );
         family(
@@ -113,13 +113,13 @@ impl Report {
             (
                 "rpc_client_reconnects_total",
                 "counter",
-                "Connections that replaced one that was over.",
+                "Connections that replaced a lost or closed one.",
                 self.reconnects,
             ),
             (
                 "rpc_client_ejections_total",
                 "counter",
-                "Times that an endpoint was ejected.",
+                "Number of times an endpoint was ejected.",
                 self.ejections,
             ),
         ] {

@@ -25,7 +25,7 @@ pub struct Report {
     pub connections_opened: u64,
     /// Of those, the ones that replaced one that was over.
     pub reconnects: u64,
-    /// Times that an endpoint was ejected.
+    /// Number of times an endpoint was ejected.
     pub ejections: u64,
 }
 
@@ -46,9 +46,9 @@ pub struct CommandReport {
     /// `given_up` (dropped by the caller), `unreadable` (a reply that breaks the protocol, or a stream that was read
     /// too slowly).
     pub unanswered: BTreeMap<&'static str, u64>,
-    /// Further tries of calls that had failed.
+    /// Retries: further tries of calls whose last try had failed.
     pub retries: u64,
-    /// Backups of calls that took long.
+    /// Hedges: second tries that were started because the first one was slow.
     pub hedges: u64,
     /// Oneway calls that were sent.
     pub oneway: u64,

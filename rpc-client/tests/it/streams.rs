@@ -122,7 +122,7 @@ async fn a_unary_call_of_a_streaming_command_fails_and_stops_the_stream() {
         .call::<_, u64>(104, &json!({"value": u64::MAX}))
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("call it as one"), "{error}");
+    assert!(error.to_string().contains("call it as a stream"), "{error}");
     assert_eq!(
         client
             .call::<_, u64>(100, &json!({"value": 1}))

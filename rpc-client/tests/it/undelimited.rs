@@ -196,7 +196,7 @@ async fn a_oneway_call_and_a_client_with_ids_are_refused_with_what_to_do() {
     assert!(
         error
             .to_string()
-            .contains("has no oneway calls: call the command"),
+            .contains("there are no oneway calls: call the command"),
         "{error}"
     );
 

@@ -100,7 +100,7 @@ fn owned_of(ty: &Type) -> syn::Result<(Type, bool)> {
             ..
         }) => Err(syn::Error::new(
             token.span(),
-            "an argument cannot be `&mut`: what the server changes does not travel back",
+            "an argument cannot be `&mut`: changes at the server do not come back to the caller",
         )),
         Type::Reference(TypeReference {
             lifetime: Some(lifetime),

@@ -169,7 +169,7 @@ impl Reading {
         if self.retry.is_some() {
             return Err(syn::Error::new(
                 span,
-                "a method is `idempotent` or `dedup`, not both: what may run twice needs no key",
+                "a method is `idempotent` or `dedup`, not both: a method that may run twice needs no key",
             ));
         }
         self.retry = Some(At { value, span });
@@ -215,7 +215,7 @@ fn timeout_of(meta: &ParseNestedMeta<'_>) -> syn::Result<Timeout> {
     match number.base10_parse() {
         Ok(0) => Err(syn::Error::new(
             number.span(),
-            "`timeout_ms` is 0, and no call ends in no time; write 1 or more, or `no_timeout`",
+            "`timeout_ms` is 0, and every call would time out at once; write 1 or more, or `no_timeout`",
         )),
         Ok(limit) => Ok(Timeout::Millis(limit)),
         Err(_) => Err(syn::Error::new(number.span(), WANTED)),

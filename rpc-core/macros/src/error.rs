@@ -102,7 +102,7 @@ impl ErrorEnum {
                     if first.is_some() {
                         return Err(syn::Error::new(
                             variant.ident.span(),
-                            "one variant is `#[rpc(other)]`, and there is one already",
+                            "only one variant can be `#[rpc(other)]`, and there is one already",
                         ));
                     }
                 }
@@ -160,7 +160,7 @@ impl CodeVariant {
             Fields::Unnamed(fields) => {
                 return Err(syn::Error::new(
                     fields.span(),
-                    "a variant with several values names them: they are the fields of `details`",
+                    "give the values of this variant names: they are the fields of `details`",
                 ));
             }
         };
@@ -222,7 +222,7 @@ fn attribute_of(variant: &Variant) -> syn::Result<VariantAttribute> {
         )),
         (_, true) => Err(syn::Error::new(
             attribute.path().span(),
-            "`other` takes nothing beside it: that status has its own code and message",
+            "`other` cannot have a code or a message: the status has its own",
         )),
     }
 }

@@ -64,7 +64,8 @@ impl Kind {
                 Some(ty) => Ok(Self::Unary(ty)),
                 None => Err(syn::Error::new(
                     signature.ident.span(),
-                    "this method returns nothing: return `Result<T, Status>`, or say `oneway` if it is not answered",
+                    "this method returns nothing: return `Result<T, Status>`, or write `oneway` if callers get no \
+                     answer",
                 )),
             },
         }
@@ -77,7 +78,7 @@ impl Kind {
         {
             return Err(syn::Error::new(
                 resumable.span,
-                "only a stream is `resumable`: it goes on behind an item",
+                "only a stream can be `resumable`: it continues after an item",
             ));
         }
 
@@ -107,8 +108,8 @@ pub(crate) fn check(method: &TraitItemFn) -> syn::Result<()> {
 
     if METHODS_OF_CLIENTS.contains(&signature.ident.unraw().to_string().as_str()) {
         let message = format!(
-            "`{}` is a method of every generated client; name this one otherwise, and keep its name on the wire by \
-             `name = \"…\"`",
+            "`{}` is a method of every generated client; give this one another name, and keep its name on the wire \
+             with `name = \"…\"`",
             signature.ident
         );
         return refuse(signature.ident.span(), &message);

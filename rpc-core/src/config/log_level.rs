@@ -1,8 +1,8 @@
 //! Log levels as text: a level for all modules, and levels for some, as `info,rpc_server=debug`.
 
 /// What a log level may be, for messages that refuse another one.
-pub const LOG_LEVEL_FORM: &str = "must be error, warn, info, debug, trace or off, or a module with one of them, as \
-                                  \"rpc_server=debug\"";
+pub const LOG_LEVEL_FORM: &str = "must be error, warn, info, debug, trace or off, or a module with one of them, for \
+    example \"rpc_server=debug\"";
 
 /// The levels, from the one that shows nothing to the one that shows everything.
 pub const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -48,12 +48,14 @@ impl From<io::Error> for Status {
                 Self::resource_exhausted("the server has no file descriptors left")
             }
             Kind::NotFound => {
-                Self::not_found("a file or another thing that the command needs does not exist")
+                Self::not_found("a file or another resource that the command needs does not exist")
             }
-            Kind::AlreadyExists => Self::already_exists("what the command creates exists already"),
+            Kind::AlreadyExists => Self::already_exists(
+                "the file or other resource that the command creates exists already",
+            ),
             Kind::TimedOut => Self::deadline_exceeded("an operation of the command timed out"),
             Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => {
-                Self::resource_exhausted("the server has no room on its disk")
+                Self::resource_exhausted("the disk of the server is full")
             }
             Kind::OutOfMemory => Self::resource_exhausted("the server has no memory left"),
             Kind::ConnectionRefused

@@ -231,7 +231,8 @@ fn status(
             return Ok(status.clone());
         }
         if cause.is::<Overloaded>() {
-            let status = Status::resource_exhausted("not run: as many calls run as may");
+            let status =
+                Status::resource_exhausted("not run: the maximum number of calls is running");
             return Ok(status.with_rejected());
         }
         next = cause.source();

@@ -209,8 +209,8 @@ pub struct BadTraceParent;
 impl fmt::Display for BadTraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "no `traceparent`: it is 00-TRACE-SPAN-FLAGS in small hexadecimal digits, 32, 16 and 2 of them, \
-             with neither id 0",
+            "not a `traceparent`: it must be 00-TRACE-SPAN-FLAGS with 32, 16 and 2 lower-case hexadecimal digits, and \
+             no id may be 0",
         )
     }
 }

@@ -57,7 +57,7 @@ pub fn unary_data(reply: Reply) -> Result<RawJson<'static>, Status> {
         Body::Empty => Ok(RawJson::NULL),
         Body::Data(data) => Ok(data),
         Body::Stream(_) => Err(Status::internal(
-            "the command answers with a stream; call it as one",
+            "the command answers with a stream; call it as a stream",
         )),
     }
 }
@@ -69,7 +69,7 @@ pub fn unary_data(reply: Reply) -> Result<RawJson<'static>, Status> {
 pub fn decode_data<T: DeserializeOwned>(data: &RawJson<'_>) -> Result<T, Status> {
     data.decode().map_err(|error| {
         Status::internal(format!(
-            "the call ran, and its data is not what was asked for: {error}"
+            "the call ran, but its data does not have the expected type: {error}"
         ))
     })
 }

@@ -99,7 +99,7 @@ impl<S: Service> Resuming<S> {
         };
 
         let message = format!(
-            "the stream was lost and cannot go on from {cursor}, so that items may be missing: {}",
+            "the stream was lost and cannot continue from {cursor}, so items may be missing: {}",
             status.message()
         );
         let failure = Status::new(status.code(), message);
@@ -237,7 +237,7 @@ mod tests {
         let gap = items[1].as_ref().unwrap_err();
         assert_eq!(gap.code(), Code::OUT_OF_RANGE);
         assert!(
-            gap.message().contains("cannot go on from {\"after\":7}"),
+            gap.message().contains("cannot continue from {\"after\":7}"),
             "{gap}"
         );
         assert_eq!(gap.details().unwrap().get(), "3");

@@ -83,8 +83,8 @@ impl Daemon {
     /// `tokens_file` in one without `program`, `loggers` without [`bind_with`](Self::bind_with).
     pub async fn bind(config: &DaemonConfig) -> Result<Self, DaemonError> {
         if !config.loggers.is_empty() {
-            let message = "`loggers` is set, and this program opens none; it must open them with `Loggers::open`, add \
-                           their layer to its log, and give them to `Daemon::bind_with`";
+            let message = "`loggers` is set, and this program opens none; open them with `Loggers::open`, add their \
+                layer to the program's log, and give them to `Daemon::bind_with`";
             return Err(DaemonError::setting("loggers", message));
         }
 

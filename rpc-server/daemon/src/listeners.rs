@@ -90,7 +90,10 @@ impl ListenerSettings {
             ..
         } = self;
         if address.is_empty() {
-            return vec!["[[listeners]] `address` is missing, as \"0.0.0.0:8889\"".into()];
+            return vec![
+                "[[listeners]] `address` is missing; set it, for example to \"0.0.0.0:8889\""
+                    .into(),
+            ];
         }
 
         let asks = *client_certificates != ClientCertificates::Off;
@@ -110,7 +113,7 @@ impl ListenerSettings {
             ),
             (
                 self.require_authentication && !asks && !has_tokens,
-                "`require_authentication` needs something to show: `tokens_file`, or `client_certificates`",
+                "`require_authentication` needs a way to authenticate: set `tokens_file` or `client_certificates`",
             ),
         ];
 
@@ -199,8 +202,8 @@ pub(crate) fn grants(settings: &[GrantSettings]) -> Result<Option<Grants>, Daemo
     let mut grants = Grants::new();
     for GrantSettings { identity, commands } in settings {
         if identity.is_empty() {
-            let message =
-                "[[grants]] `identity` is missing, as \"order-service\", or \"*\" for everybody";
+            let message = "[[grants]] `identity` is missing; set it, for example to \"order-service\", or to \"*\" \
+                for every caller";
             return Err(DaemonError::setting("grants", message));
         }
 

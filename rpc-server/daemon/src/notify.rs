@@ -20,7 +20,7 @@ pub fn reloading() {
             NotifyState::Status("reloading"),
         ]),
         Err(error) => {
-            tracing::warn!(%error, "the service manager is not told: there is no monotonic clock");
+            tracing::warn!(%error, "the service manager is not notified of the reload: there is no monotonic clock");
         }
     }
 }
@@ -59,7 +59,7 @@ async fn watch(half: Duration, silent_for: impl Fn() -> Duration, mut say_alive:
 
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager cannot be told");
+        tracing::warn!(%error, "the service manager cannot be notified");
     }
 }
 

@@ -195,7 +195,7 @@ impl Reloaded {
 
         if !self.needs_restart.is_empty() {
             let keys = self.needs_restart.join(", ");
-            tracing::warn!(%keys, "changed in the settings, and waits for a restart");
+            tracing::warn!(%keys, "changed in the settings; this needs a restart");
         }
 
         if *self == Self::default() {

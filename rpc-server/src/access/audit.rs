@@ -52,7 +52,7 @@ pub(crate) fn tokens_limited(log: &PeerLog, peer: &Peer, limit: u32) {
             peer = %Printable(&peer.address),
             connection = peer.connection,
             limit,
-            "token not looked at: `token_failures.per_address` wrong ones came from this address"
+            "token not checked: this address has sent `token_failures.per_address` wrong tokens"
         );
     });
 }
@@ -66,7 +66,7 @@ pub(crate) fn command_refused(log: &PeerLog, peer: &Peer, cmdid: CmdId) {
             connection = peer.connection,
             identity,
             cmdid = cmdid.number(),
-            "command refused; further ones of this connection are only counted"
+            "command refused; further refusals on this connection are only counted"
         );
     });
 }

@@ -152,7 +152,7 @@ impl fmt::Display for GrantError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} must be a cmdid as \"1001\", a range as \"2000-2099\", or \"*\"",
+            "{:?} must be a cmdid like \"1001\", a range like \"2000-2099\", or \"*\"",
             self.0
         )
     }

@@ -281,8 +281,8 @@ impl Access {
         audit::tokens_limited(&self.log, peer, limit);
 
         let message = format!(
-            "no token is looked at: this address has sent `token_failures.per_address` ({limit}) wrong ones \
-             within `token_failures.window_ms`"
+            "the token was not checked: this address has sent `token_failures.per_address` ({limit}) wrong tokens \
+             within `token_failures.window_ms`; try again later"
         );
 
         Some(

@@ -61,7 +61,7 @@ impl Tokens {
             let (Some(identity), Some(hash), None) = (words.next(), words.next(), words.next())
             else {
                 return Err(wrong(
-                    "must be an identity and a token's hash, as `order-service 5e88…`",
+                    "must be an identity and a token's hash, for example `order-service 5e88…`",
                 ));
             };
 
@@ -71,7 +71,9 @@ impl Tokens {
 
             match tokens.insert(hash, Arc::from(identity)) {
                 Some(other) if *other != *identity => {
-                    return Err(wrong("the same token is another identity's already"));
+                    return Err(wrong(
+                        "another identity has the same token; give each its own",
+                    ));
                 }
                 _ => {}
             }

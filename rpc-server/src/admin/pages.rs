@@ -95,8 +95,7 @@ pub(super) fn answer(
 fn what_to_set(name: Option<&str>) -> String {
     match name {
         Some(name) => format!(
-            "These pages are not shown under the name \"{name}\". Ask by the server's IP address, or allow the \
-             name: `hosts = [\"{name}\"]` in the section [admin] of the daemon's settings \
+            "These pages are not shown under the name \"{name}\". Use the server's IP address, or allow the name: `hosts = [\"{name}\"]` in the section [admin] of the daemon's settings \
              (RPC_SERVER_ADMIN_HOSTS={name}), `AdminConfig::hosts` in a program; then restart the server.\n"
         ),
         None => {
@@ -130,8 +129,8 @@ fn page(request: &Request<Incoming>, pages: &Pages, reader: Reader) -> Shown {
     let fixed = |kind, text: &'static str| Shown::new(StatusCode::OK, kind, text);
 
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let message = "These pages are only read: GET or HEAD. Commands are called by newline-delimited JSON; \
-                       nothing was executed.\n";
+        let message = "These pages accept only GET and HEAD. Commands are called by newline-delimited JSON; nothing \
+            was executed.\n";
         return Shown::new(StatusCode::METHOD_NOT_ALLOWED, TEXT, message);
     }
 
@@ -180,8 +179,8 @@ fn needs_token() -> Shown {
     Shown::new(StatusCode::UNAUTHORIZED, TEXT, NEEDS_TOKEN)
 }
 
-const NEEDS_TOKEN: &str = "The figures are shown to those who may call the command `stats`: open / in a browser, which asks \
-                           for a token, or use a client certificate.\n";
+const NEEDS_TOKEN: &str = "These figures are only for callers that may call the command `stats`. Open / in a browser, \
+    which asks for a token, or use a client certificate.\n";
 
 impl Reader {
     /// How many connections, failures and slow calls are listed.
@@ -210,7 +209,9 @@ fn of_service(path: &str, pages: &Pages) -> Shown {
         .iter()
         .map(|page| format!(", {}", page.path()))
         .collect::<String>();
-    let message = format!("There are /, /metrics, /healthz, /readyz, /stats.json{others}.\n");
+    let message = format!(
+        "The pages of this server are /, /metrics, /healthz, /readyz, /stats.json{others}.\n"
+    );
     Shown::new(StatusCode::NOT_FOUND, TEXT, message)
 }
 

@@ -165,7 +165,8 @@ fn commands(text: &mut Text, reporter: &Reporter) {
     text.family(
         "rpc_server_wait_seconds",
         "histogram",
-        "Time that ordered calls waited for their turn, and that connections were not read for lack of room.",
+        "Time that ordered calls waited for their turn, and time that connections were not read from because there \
+         was no room.",
     );
     text.histogram(&[("for", "turn")], &waits.in_order)
         .histogram(&[("for", "room")], &waits.for_room);
@@ -265,7 +266,7 @@ fn limits(text: &mut Text, report: &Report) {
     text.family(
         "rpc_server_limit_state",
         "gauge",
-        "The present values of limits that adapt.",
+        "Current values of the adaptive limits.",
     );
     for (name, _, value) in states {
         text.sample(&[("state", name)], value);
@@ -317,7 +318,7 @@ fn runtime(text: &mut Text, reporter: &Reporter, report: &Report) {
     text.family(
         "rpc_server_runtime_lag_seconds",
         "histogram",
-        "Delay of a timer of the runtime that should fire every 250 ms.",
+        "Delay of a runtime timer that should fire every 250 ms.",
     );
     text.histogram(&[], &reporter.metrics.runtime_lag.lag());
 

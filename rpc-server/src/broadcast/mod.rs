@@ -167,13 +167,14 @@ impl<T: Clone + Serialize> Shared<T> {
     /// The length of an item as JSON, which is what it counts as.
     fn measure(&self, item: &T) -> Result<usize, Status> {
         let json = RawJson::serialize(item).map_err(|error| {
-            Status::internal("the item has no JSON form, and is not published").with_source(error)
+            Status::internal("the item cannot be written as JSON, and is not published")
+                .with_source(error)
         })?;
 
         let (bytes, limit) = (json.as_bytes().len(), self.config.bytes_max);
         if bytes > limit {
             return Err(Status::resource_exhausted(format!(
-                "the item has {bytes} bytes, and all that wait may have {limit} (`bytes_max`)"
+                "the item has {bytes} bytes, but all waiting items together may have at most {limit} (`bytes_max`)"
             )));
         }
         Ok(bytes)

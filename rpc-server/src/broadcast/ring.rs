@@ -320,7 +320,7 @@ fn too_slow(dropped: u64, config: &BroadcastConfig) -> Status {
         ..
     } = config;
     Status::resource_exhausted(format!(
-        "the caller is too slow for this stream: {dropped} items that waited for it are dropped, where at most \
-         {items_max} items (`items_max`) of {bytes_max} bytes together (`bytes_max`) may wait; call again, and read faster"
+        "the caller is too slow for this stream: {dropped} waiting items were dropped; at most {items_max} items \
+         (`items_max`) with {bytes_max} bytes together (`bytes_max`) may wait; call again, and read faster"
     ))
 }

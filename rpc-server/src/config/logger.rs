@@ -98,14 +98,14 @@ impl LoggerConfig {
         if name.is_empty() || !name.chars().all(is_plain) {
             return wrong(
                 "loggers.name",
-                "`name` must be letters, digits, `.`, `_` or `-`, as \"orders\"".into(),
+                "`name` must be letters, digits, `.`, `_` or `-`, for example \"orders\"".into(),
             );
         }
 
         if self.commands.is_empty() {
             return wrong(
                 "loggers.commands",
-                "`commands` is empty; name the commands whose lines it takes, as [\"1001-1007\"]"
+                "`commands` is empty; name the commands whose lines it takes, for example [\"1001-1007\"]"
                     .into(),
             );
         }

@@ -127,7 +127,7 @@ where
             .verify(&token, &self.peer, &self.host.config)
         {
             TokenCheck::NotWanted => Err(Status::unimplemented(
-                "this server knows no tokens; call without `authenticate`",
+                "this server has no tokens; call without `authenticate`",
             )),
             TokenCheck::Known(identity, token) => self.identify(&identity, token),
             TokenCheck::Refused(status, after) => {

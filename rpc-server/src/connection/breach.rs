@@ -54,13 +54,14 @@ where
         self.host.log.proxy_headers.write(|| {
             tracing::warn!(
                 peer = %self.peer, version,
-                "a header of the PROXY protocol, which this server does not take; closed: turn it off in the load balancer"
+                "a header of the PROXY protocol, which this server does not support; closed: turn the header off in \
+                 the load balancer"
             );
         });
 
         let message = format!(
-            "this is a header of the PROXY protocol, version {version}, which this server does not take; turn it off in the \
-             load balancer (nginx: `proxy_protocol off`, HAProxy: no `send-proxy`)"
+            "this is a header of the PROXY protocol, version {version}, which this server does not support; turn the \
+             header off in the load balancer (nginx: `proxy_protocol off`, HAProxy: no `send-proxy`)"
         );
         self.verdict(None, &Status::invalid_argument(message));
         self.count_bad_line();

@@ -167,7 +167,8 @@ where
         let calls = self.in_flight.len();
         let held = self.held_bytes();
         self.host.log.memory_sheds.write(|| {
-            tracing::warn!(peer = %self.peer, held, calls, "its calls end: it holds the most, and connections hold all of `limits.memory_bytes_max`");
+            tracing::warn!(peer = %self.peer, held, calls, "the calls of a connection end: connections hold all of \
+                `limits.memory_bytes_max`, and this one holds the most");
         });
         self.budget.has_shed = true;
 

@@ -94,7 +94,7 @@ where
         if is_late(request, self.clock.now()) {
             add(&self.host.metrics.limits.calls_expired, 1);
             return Some(Err(Status::deadline_exceeded(
-                "the time of the call was up before it could start; it did not run",
+                "the deadline of the call passed before it could start; it did not run",
             )));
         }
 

@@ -246,7 +246,7 @@ where
             Phase::Draining => {
                 let in_flight = self.in_flight.len();
                 self.host.log.drain_cuts.write(|| {
-                    tracing::info!(peer = %self.peer, in_flight, "cut: not done within `drain.timeout_ms`");
+                    tracing::info!(peer = %self.peer, in_flight, "cut: its calls did not end within `drain.timeout_ms`");
                 });
                 self.end_unfinished();
                 let linger = self.host.config.timeouts.linger_timeout();

@@ -71,7 +71,7 @@ where
 
         add(&session.host.metrics.limits.frame_timeouts, 1);
         session.host.log.slow_lines.write(|| {
-            tracing::info!(peer = %session.peer, "closed: a line was not ended within `timeouts.frame_timeout_ms`");
+            tracing::info!(peer = %session.peer, "closed: a line did not end within `timeouts.frame_timeout_ms`");
         });
         if session.lines.is_skipping() {
             // It was counted and answered when it became too long.
@@ -82,7 +82,7 @@ where
         session.stats.bad_frame();
         let limit = session.host.config.timeouts.frame_timeout_ms;
         let message =
-            format!("the line was not ended within `timeouts.frame_timeout_ms` of {limit} ms");
+            format!("the line did not end within `timeouts.frame_timeout_ms` of {limit} ms");
         self.refuse_part(&Status::deadline_exceeded(message));
     }
 

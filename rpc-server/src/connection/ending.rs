@@ -31,7 +31,7 @@ where
         for terms in resumable {
             self.stats.unparked(terms.command);
             let status = Status::unavailable(
-                "this connection ends; call again from the last cursor, over another one",
+                "this connection ends; call again from the last cursor, over another connection",
             );
             self.end(&terms, Err(status));
         }

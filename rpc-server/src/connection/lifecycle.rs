@@ -1,21 +1,22 @@
 //! The life of a connection: its phases, and what is known of its peer.
 
 /// What a draining server says with `goaway`.
-pub(super) const SHUTTING_DOWN: &str =
-    "the server is shutting down; open the next connection elsewhere";
+pub(super) const SHUTTING_DOWN: &str = "the server is shutting down; connect to another server";
 
 /// What it says with `goaway` to a connection that is past its age or its number of requests.
 pub(super) const SERVED_LONG_ENOUGH: &str =
-    "this connection has served long enough; open the next one elsewhere";
+    "this connection has reached its maximum age or number of requests; open a new one";
 
 /// What it says to one whose peer has broken the protocol.
 pub(super) const BREACHED: &str = "a peer of this connection has broken the protocol, and the server ends the connection; open a new one for further calls";
 
 /// What it says to one that has had nothing to do.
-pub(super) const IDLE: &str = "the connection was idle for `timeouts.idle_timeout_ms`; open one again when there is something to call";
+pub(super) const IDLE: &str = "the connection was idle for `timeouts.idle_timeout_ms`; connect again when there is \
+    something to call";
 
 /// What it says to the one that has rested longest, where there are as many connections as there may be.
-pub(super) const MAKES_ROOM: &str = "the server has as many connections as it may, and this one has rested longest; open one again when there is something to call";
+pub(super) const MAKES_ROOM: &str = "the server has reached its maximum number of connections, and this one was idle \
+    longest; connect again when there is something to call";
 
 /// The phases, each before those that may follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

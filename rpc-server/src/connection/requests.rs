@@ -119,7 +119,7 @@ where
             Decision::Reject => {
                 let status = match self.lifecycle.phase() {
                     Phase::Breached => {
-                        "this connection ends, because a peer of it has broken the protocol"
+                        "this connection ends, because a peer on it has broken the protocol"
                     }
                     _ => "the server is shutting down",
                 };
@@ -167,9 +167,7 @@ where
                 config.limits.connection_bytes_max,
             );
             let message = if self.in_flight.len() < calls {
-                format!(
-                    "not run: streams take all room of `limits.connection_bytes_max`, {bytes} bytes"
-                )
+                format!("not run: streams take all of `limits.connection_bytes_max`, {bytes} bytes")
             } else {
                 format!(
                     "not run: streams take all places of `admission.in_flight_per_connection`, {calls} calls"

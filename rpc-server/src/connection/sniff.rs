@@ -3,11 +3,11 @@
 /// What an HTTP client is told, whatever it asked for.
 pub(super) const HTTP_REFUSAL: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 Content-Type: text/plain; charset=utf-8\r\n\
-Content-Length: 176\r\n\
+Content-Length: 178\r\n\
 Connection: close\r\n\
 \r\n\
 This port does not speak HTTP. It speaks newline-delimited JSON RPC over TCP,\n\
-one JSON object a line, for example {\"cmdid\":0}; docs/protocol.md says how.\n\
+one JSON object per line, for example {\"cmdid\":0}; docs/protocol.md says how.\n\
 Nothing was executed.\n";
 
 const METHODS: [&[u8]; 10] = [

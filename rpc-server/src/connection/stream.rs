@@ -124,8 +124,9 @@ impl StreamCall {
             .as_mut()
             .is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready())
         {
-            let status =
-                Status::deadline_exceeded("the time of the call was up before the stream's end");
+            let status = Status::deadline_exceeded(
+                "the deadline of the call passed before the stream ended",
+            );
             return Poll::Ready(StreamStep::End(Err(status)));
         }
 

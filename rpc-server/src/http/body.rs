@@ -60,7 +60,7 @@ async fn gather(mut body: Incoming, desk: &Desk, limit: usize) -> Result<Bytes, 
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             HttpRefusal::of(Status::invalid_argument(format!(
-                "the body breaks off: {error}"
+                "the body ended too early: {error}"
             )))
         })?;
         let Ok(chunk) = frame.into_data() else {

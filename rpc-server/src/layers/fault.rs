@@ -25,7 +25,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Panicked => "the handler panicked",
-            Self::TimeUp => "the time of the call was up",
+            Self::TimeUp => "the deadline of the call passed",
             Self::TooLong => "the data was over the reply limit",
         })
     }

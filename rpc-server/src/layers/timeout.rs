@@ -57,7 +57,8 @@ impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
         ready!(timer.as_mut().poll(cx));
 
         let status = Status::deadline_exceeded(
-            "the time of the call was up before its result: its `timeout_ms`, or the server's `timeouts.handler_timeout_ms`",
+            "the deadline of the call passed before its result: its `timeout_ms`, or the server's \
+             `timeouts.handler_timeout_ms`",
         );
         Poll::Ready(Err(status.with_source(Fault::TimeUp)))
     }

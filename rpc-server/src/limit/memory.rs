@@ -225,7 +225,7 @@ impl Memory {
             tracing::warn!(
                 held = self.held(),
                 limit = self.limit,
-                "connections hold nearly `limits.memory_bytes_max`: those above their share wait"
+                "connections hold nearly all of `limits.memory_bytes_max`: connections above their share wait"
             );
         });
     }

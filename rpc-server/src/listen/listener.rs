@@ -361,7 +361,7 @@ fn check_listens(socket: SockRef<'_>) -> io::Result<()> {
     #[cfg(any(target_os = "android", target_os = "freebsd", target_os = "linux"))]
     if !socket.is_listener()? {
         let message = "an inherited socket does not listen: it is a connection, as systemd passes it with \
-                       `Accept=yes`, or was never put to listening; set `Accept=no` in the socket unit";
+                       `Accept=yes`, or `listen` was never called on it; set `Accept=no` in the socket unit";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
 

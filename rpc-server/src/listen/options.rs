@@ -277,7 +277,7 @@ impl fmt::Display for ListenError {
             Self::Address { address, source } => {
                 write!(
                     f,
-                    "{address}: {source}; write HOST:PORT, as \"127.0.0.1:8889\""
+                    "{address}: {source}; write HOST:PORT, for example \"127.0.0.1:8889\""
                 )
             }
             Self::Path { path, source } => write!(f, "unix:{}: {source}", path.display()),
@@ -296,11 +296,11 @@ impl fmt::Display for ListenError {
             ),
             Self::HttpHost { value } => write!(
                 f,
-                "`http_hosts`: \"{value}\" must be a name without scheme, port and path, as \"rpc.example\""
+                "`http_hosts`: \"{value}\" must be a name without scheme, port and path, for example \"rpc.example\""
             ),
             Self::HttpOrigin { value } => write!(
                 f,
-                "`http_origins`: \"{value}\" must be a scheme and a host without path, as \"https://app.example\" or \
+                "`http_origins`: \"{value}\" must be a scheme and a host without path, for example \"https://app.example\" or \
                  \"http://localhost:3000\""
             ),
         }

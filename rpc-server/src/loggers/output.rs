@@ -61,7 +61,7 @@ pub(super) fn file(config: &LoggerConfig, earlier: Vec<LogQueue>) -> Result<LogQ
     };
 
     LogQueue::start(config.lines_bytes_max, output, report_dropped)
-        .map_err(|error| wrong(format!("no thread for it: {error}")))
+        .map_err(|error| wrong(format!("its thread cannot be started: {error}")))
 }
 
 fn roller(config: &LoggerConfig) -> Result<LogRoller, String> {

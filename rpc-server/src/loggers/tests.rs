@@ -52,7 +52,7 @@ fn loggers_that_do_not_go_together_are_refused() {
     );
     refused(
         &[logger("b", &["x"], "b.log")],
-        "[[loggers]] \"b\": `commands`: \"x\" must be a cmdid as \"1001\", a range as \"2000-2099\", or \"*\"",
+        "[[loggers]] \"b\": `commands`: \"x\" must be a cmdid like \"1001\", a range like \"2000-2099\", or \"*\"",
     );
 }
 

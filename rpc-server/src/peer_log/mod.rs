@@ -49,7 +49,7 @@ macro_rules! kinds {
 kinds! {
     refusals: WARN, Operators, NOTICES, "connections that were refused";
     accept_failures: WARN, Operators, NOTICES, "connections that could not be accepted";
-    without_descriptors: WARN, Operators, STATES, "new connections that were turned away for want of descriptors";
+    without_descriptors: WARN, Operators, STATES, "new connections that were refused because no descriptors were left";
     tls_hellos: WARN, Operators, NOTICES, "TLS client hellos on a port without TLS";
     http_requests: WARN, Operators, NOTICES, "HTTP requests on an RPC port";
     proxy_headers: WARN, Operators, NOTICES, "headers of the PROXY protocol";

@@ -124,15 +124,15 @@ impl Reporter {
 
         let is_ready = problems.is_empty();
         for LimitReport { name, used, max } in limits.iter().filter(|limit| limit.is_near()) {
-            problems.push(format!("`{name}` is near: {used} of {max}."));
+            problems.push(format!("`{name}` is almost reached: {used} of {max}."));
         }
 
         let lag = self.metrics.runtime_lag.recent_max();
         if lag >= LAG_NOTICED {
             let ms = lag.as_millis();
             problems.push(format!(
-                "The runtime was {ms} ms late within the last minute: a handler blocks its thread, or there is \
-                 too much to do."
+                "The runtime was {ms} ms late within the last minute: a handler blocks its thread, or the machine is \
+                 overloaded."
             ));
         }
 

@@ -178,7 +178,7 @@ async fn finish(shared: &Shared) -> Drained {
     if !is_clean {
         tracing::warn!(
             connections = dropped,
-            "dropped what was not done within `drain.timeout_ms`"
+            "dropped the connections whose calls did not end within `drain.timeout_ms`"
         );
     }
 

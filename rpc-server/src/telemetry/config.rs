@@ -87,7 +87,8 @@ impl TracesConfig {
         }
 
         if service_name.is_empty() {
-            let message = "`traces.service_name` is empty and must be a name, as \"rpc-server\"";
+            let message =
+                "`traces.service_name` is empty and must be a name, for example \"rpc-server\"";
             return Err(ConfigError::new("traces.service_name", message));
         }
 
@@ -104,7 +105,8 @@ impl TracesConfig {
 
         if !is_url(endpoint) {
             let message = format!(
-                "`traces.endpoint`: \"{endpoint}\" must be the URL of a collector without TLS, as \"http://127.0.0.1:4318\""
+                "`traces.endpoint`: \"{endpoint}\" must be the URL of a collector without TLS, for example \
+                 \"http://127.0.0.1:4318\""
             );
             return Err(ConfigError::new("traces.endpoint", message));
         }

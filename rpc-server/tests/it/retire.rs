@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use crate::rig::{ECHO, HOLD, Rig, SLEEP};
 use crate::support::{Client, TestServer, call, settle};
 
-const GOAWAY: &str = "{\"event\":\"goaway\",\"message\":\"this connection has served long enough";
+const GOAWAY: &str =
+    "{\"event\":\"goaway\",\"message\":\"this connection has reached its maximum age";
 
 fn aged(connection_age_max_ms: u64) -> Config {
     Config::default().with(|config| {

@@ -159,7 +159,7 @@ class Endpoint:
         host, colon, port = self.address.rpartition(":")
         host = host.strip("[]")
         if not colon or not host or not port.isdecimal():
-            raise OSError(f"`{self.address}` is not an address: write HOST:PORT or unix:PATH, as 127.0.0.1:8889")
+            raise OSError(f"`{self.address}` is not an address: write HOST:PORT or unix:PATH, for example 127.0.0.1:8889")
         server_name = (tls.server_name or host) if context else None
         # Several addresses of a name are dialed one shortly after another, so that one that does not answer hides no other.
         delay = None if ":" in host or host.replace(".", "").isdecimal() else 0.25

@@ -95,7 +95,7 @@ class Resumption:
                 failed = error
         if self._reopenings and self._cursor and failed.answered and failed.code in _GAPS:
             failed.message = (
-                f"the stream was lost and cannot go on from {json.dumps(self._cursor)}, so that items may be missing: "
+                f"the stream was lost and cannot continue from {json.dumps(self._cursor)}, so items may be missing: "
                 + failed.message
             )
         raise failed

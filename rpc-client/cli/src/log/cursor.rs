@@ -47,8 +47,8 @@ impl Cursor {
                 after: oldest.saturating_sub(1),
             };
             return Some(format!(
-                "the log is another one now; what the old one had behind entry {after} is lost; going on with the \
-                 first entry of the new one, {oldest}"
+                "the server has another log now; entries of the old log after entry {after} are lost; continuing with \
+                 the first entry of the new log, {oldest}"
             ));
         }
 

@@ -51,7 +51,9 @@ pub(crate) fn moment(text: &str) -> Result<u64, String> {
     let since_1970 = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let ms = since_1970.and_then(|time| u64::try_from(time.as_millis()).ok());
     ms.ok_or_else(|| {
-        "it must be a time ago, as 10m or 2h, or a date and time since 1970, as 2026-01-05T10:20:30Z".into()
+        "it must be a time ago, for example 10m or 2h, or a date and time since 1970, for example \
+         2026-01-05T10:20:30Z"
+            .into()
     })
 }
 

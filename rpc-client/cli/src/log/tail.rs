@@ -153,10 +153,10 @@ impl Following<'_> {
         match item.lost {
             0 => {}
             1 => complain(&format!(
-                "rpc: {address}: an entry behind entry {after} was deleted before it was read"
+                "rpc: {address}: an entry after entry {after} was deleted before it was read"
             )),
             lost => complain(&format!(
-                "rpc: {address}: {lost} entries behind entry {after} were deleted before they were read"
+                "rpc: {address}: {lost} entries after entry {after} were deleted before they were read"
             )),
         }
 

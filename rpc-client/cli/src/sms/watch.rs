@@ -128,7 +128,7 @@ impl Progress {
         if self.is_away {
             let address = client.address();
             complain(&format!(
-                "rpc: {address}: back, going on behind its last change"
+                "rpc: {address}: back, continuing after the last change"
             ));
         }
         self.is_away = false;
@@ -142,7 +142,9 @@ impl Progress {
 
         let missed = match self.after {
             Some(_) => "",
-            None => "; changes meanwhile are missed, since none came before",
+            None => {
+                "; changes in the meantime are missed, because there is no earlier change to continue from"
+            }
         };
         complain(&format!(
             "rpc: {}; trying again until it is back{missed}",

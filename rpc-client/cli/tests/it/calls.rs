@@ -120,8 +120,8 @@ fn a_stream_that_is_called_as_one_reply_says_how_to_call_it() {
         1,
         "",
         &format!(
-            "rpc: {address}: code 13 INTERNAL: the command answers with a stream; call it as one\n\
-             hint: a command that streams wants `rpc call --stream`, or is called by its name\n"
+            "rpc: {address}: code 13 INTERNAL: the command answers with a stream; call it as a stream\n\
+             hint: call a command that streams with `rpc call --stream`, or by its name\n"
         ),
     );
 }

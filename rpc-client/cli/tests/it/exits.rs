@@ -14,7 +14,7 @@ fn an_error_of_the_server_exits_with_1_and_names_address_code_and_what_to_do() {
     check(
         &["call", "9"],
         "rpc: ADDRESS: code 12 UNIMPLEMENTED: no built-in command has cmdid 9; 0-99 are the protocol's, services begin at 100\n\
-         hint: `rpc describe` lists the commands that there are\n",
+         hint: `rpc describe` lists all commands\n",
     );
     check(
         &[
@@ -24,7 +24,7 @@ fn an_error_of_the_server_exits_with_1_and_names_address_code_and_what_to_do() {
         ],
         "rpc: ADDRESS: code 1042: refused\n\
          details: {\"by\": \"gateway\"}\n\
-         hint: 1042 is a code of the service's own: its documentation says what to do\n",
+         hint: 1042 is a code of the service: its documentation says what to do\n",
     );
     check(
         &[
@@ -95,7 +95,7 @@ fn usage_exits_with_2_before_anything_is_connected() {
         &["ping", "--timeout", "5"],
         "time unit needed, for example 5sec or 5ms",
     );
-    check(&["ping", "--timeout", "0s"], "it must be 1ms at least");
+    check(&["ping", "--timeout", "0s"], "it must be at least 1ms");
     check(&["ping", "-c", "0"], "0 is not in 1..");
     check(
         &["log", "append", "--level", "loud", "x"],
@@ -208,7 +208,7 @@ fn the_deadline_exits_with_4_whether_client_or_server_notices_it() {
         "",
         &format!(
             "rpc: {silent}: code 4 DEADLINE_EXCEEDED: no reply before the deadline; the call may have run\n\
-             hint: it may have run: check before you send it again; --timeout gives it more time\n"
+             hint: it may have run: check before you send it again; --timeout allows more time\n"
         ),
     );
 }
@@ -221,7 +221,7 @@ fn notify_fails_where_the_server_does_not_read() {
         "",
         &format!(
             "rpc: {silent}: code 4 DEADLINE_EXCEEDED: no reply before the deadline; the call may have run\n\
-             hint: it may have run: check before you send it again; --timeout gives it more time\n"
+             hint: it may have run: check before you send it again; --timeout allows more time\n"
         ),
     );
 }

@@ -89,7 +89,7 @@ fn flags_say_whom_to_trust_and_who_calls_and_each_refusal_says_what_to_do() {
         }
         assert!(!ran.stderr.contains("nobody-s-token"), "{}", ran.stderr);
     };
-    let hint = "hint: the server wants to know who you are: --token-file FILE, or --cert FILE and --key FILE";
+    let hint = "hint: the server requires authentication: give --token-file FILE, or --cert FILE and --key FILE";
     check(&trust, 1, &["code 16 UNAUTHENTICATED", hint]);
     let with_wrong = [&trust[..], &["--token-file", &wrong]].concat();
     check(
@@ -102,7 +102,7 @@ fn flags_say_whom_to_trust_and_who_calls_and_each_refusal_says_what_to_do() {
         3,
         &[
             "is not from an authority that this system knows",
-            "hint: it is there, and TLS with it fails: --ca FILE says whom to trust",
+            "hint: the server answers, but TLS with it fails: --ca FILE names the authorities to trust",
         ],
     );
     check(&["--ca", &ca], 3, &["is not for `127.0.0.1`, but for"]);

@@ -62,10 +62,7 @@ async fn a_client_over_a_stream_opens_nothing_in_its_place() {
     );
     let error = client.call::<_, ()>(0, &()).await.unwrap_err();
     assert!(
-        error.is_unreachable()
-            && error
-                .to_string()
-                .contains("not one that can be opened again"),
+        error.is_unreachable() && error.to_string().contains("cannot be opened again"),
         "{error}"
     );
 }

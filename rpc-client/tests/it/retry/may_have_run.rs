@@ -116,7 +116,7 @@ async fn that_an_earlier_try_may_have_run_is_not_forgotten() {
     assert!(
         error
             .to_string()
-            .ends_with("(2 attempts; one before the last may have run)"),
+            .ends_with("(2 attempts; an earlier one may have run)"),
         "{error}"
     );
     let status = error.into_status();

@@ -54,7 +54,8 @@ pub enum BatchError {
     /// The number is below those that the log remembers of the producer: the batch may be in the log or not.
     #[rpc(
         code = 1000,
-        message = "the log cannot know whether it has this batch: its number is below the last 64 of its producer, the newest of which is {last_batch}"
+        message = "the log cannot know whether it has this batch: the batch's number is below the last 64 of its \
+            producer, which end with {last_batch}"
     )]
     Stale {
         /// The highest number of the producer.

@@ -65,12 +65,14 @@ impl TryFrom<Members> for Emit {
             || fields.is_some();
         match entries {
             Some(_) if has_others => Err(
-                "the params have `entries` and members of an entry; give the one or the others"
+                "`params` has `entries` and members of a single entry; give only one of them"
                     .into(),
             ),
             Some(entries) => Ok(Self { entries }),
             None => {
-                let missing = |name| format!("`{name}` is missing, as is `entries`");
+                let missing = |name| {
+                    format!("`{name}` is missing; give the members of an entry, or `entries`")
+                };
                 let entry = Append {
                     level: level.ok_or_else(|| missing("level"))?,
                     service: service.ok_or_else(|| missing("service"))?,
@@ -125,10 +127,7 @@ mod tests {
 
         for (wrong, reason) in [
             (r#"{"level":"info","service":"s"}"#, "`message` is missing"),
-            (
-                r#"{"entries":[],"level":"info"}"#,
-                "give the one or the others",
-            ),
+            (r#"{"entries":[],"level":"info"}"#, "give only one of them"),
             (r#"{"entry":1}"#, "unknown field"),
             (
                 r#"{"level":"info","service":"s","message":"m","ts":1700000000000000}"#,

@@ -20,7 +20,10 @@ pub enum SmsError {
     #[rpc(code = 1101)]
     NumberOptedOut,
     /// Messages to this country, or to this kind of number, are not sent.
-    #[rpc(code = 1102, message = "no message is sent there: {reason}")]
+    #[rpc(
+        code = 1102,
+        message = "messages to this number are not allowed: {reason}"
+    )]
     DestinationRefused {
         /// What is not allowed.
         reason: String,
@@ -28,7 +31,7 @@ pub enum SmsError {
     /// The number has had as many messages of the class as it may.
     #[rpc(
         code = 1103,
-        message = "the number has had as many messages as it may; the next one may be sent in {retry_after_ms} ms"
+        message = "too many messages to this number; the next one may be sent in {retry_after_ms} ms"
     )]
     NumberLimit {
         /// When the next one may be sent, in milliseconds from now.
@@ -37,7 +40,7 @@ pub enum SmsError {
     /// The calling code has had as many messages of the class as it may.
     #[rpc(
         code = 1104,
-        message = "the calling code has had as many messages as it may; the next one may be sent in {retry_after_ms} ms"
+        message = "too many messages to this calling code; the next one may be sent in {retry_after_ms} ms"
     )]
     PrefixLimit {
         /// When the next one may be sent, in milliseconds from now.
@@ -58,7 +61,7 @@ pub enum SmsError {
     /// The message may have been submitted, and sending it again may deliver it twice.
     #[rpc(
         code = 1108,
-        message = "the message is {status}, and may arrive twice if it is sent again; say `may_double` to allow that"
+        message = "the message is {status}, and may arrive twice if it is sent again; set `may_double` to allow that"
     )]
     MayDouble {
         /// Its status.
@@ -71,7 +74,7 @@ pub enum SmsError {
         status: MessageStatus,
     },
     /// No gateway takes messages to this destination.
-    #[rpc(code = 1110, message = "no gateway takes it: {reason}")]
+    #[rpc(code = 1110, message = "no gateway accepts this message: {reason}")]
     NoGateway {
         /// Why.
         reason: String,

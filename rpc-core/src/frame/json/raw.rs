@@ -78,7 +78,7 @@ impl RawJson<'static> {
             scanner.skip_white_space();
 
             if scanner.peek().is_some() {
-                scanner.error("there is more after the value")
+                scanner.error("unexpected text after the value")
             } else {
                 Ok(value)
             }
@@ -262,7 +262,7 @@ mod tests {
         let error = RawJson::parse("1 2").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "not valid JSON at byte 2: there is more after the value"
+            "not valid JSON at byte 2: unexpected text after the value"
         );
         assert_eq!(error.at(), 2);
 

@@ -60,15 +60,15 @@ pub(super) fn scan_object<'a>(
     scanner.skip_white_space();
     match scanner.peek() {
         None => Ok(()),
-        Some(b'{') => scanner.error("the line holds a second object; send one a line"),
-        Some(_) => scanner.error("there is more after the object"),
+        Some(b'{') => scanner.error("the line holds a second object; send one object per line"),
+        Some(_) => scanner.error("unexpected text after the object"),
     }
 }
 
 fn why_no_object(rest: &[u8]) -> &'static str {
     match rest {
         [0xef, 0xbb, 0xbf, ..] => "it begins with a byte order mark, which must be left out",
-        [b'[', ..] => "it begins with an array; send one object a line",
+        [b'[', ..] => "it begins with an array; send one object per line",
         _ => "it must be one JSON object",
     }
 }

@@ -168,7 +168,7 @@ impl DaemonConfig {
 
         if self.listen.is_empty() && self.listeners.is_empty() {
             mistakes.push(
-                "`listen` is empty and must name at least one address, as \"127.0.0.1:8889\""
+                "`listen` is empty and must name at least one address, for example \"127.0.0.1:8889\""
                     .into(),
             );
         }
@@ -185,7 +185,8 @@ impl DaemonConfig {
             .filter(|address| !is_address(address) && *address != INHERITED);
         mistakes.extend(wrong.map(|address| {
             format!(
-                "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", as \"127.0.0.1:8889\""
+                "`listen`: \"{address}\" must be HOST:PORT, unix:PATH or \"{INHERITED}\", for example \
+                 \"127.0.0.1:8889\""
             )
         }));
 
@@ -313,7 +314,7 @@ pub(super) fn mistakes_of_log_level(source: &str, log_level: &str) -> Vec<String
 
     let checked = log_filter(log_level);
     let mistake = checked.err().map(|error| {
-        format!("`{source}` = \"{log_level}\": {error}; write a level, as \"info\", or \"rpc_server=debug\"")
+        format!("`{source}` = \"{log_level}\": {error}; write a level, for example \"info\", or \"rpc_server=debug\"")
     });
     mistake.into_iter().collect()
 }

@@ -35,7 +35,7 @@ impl Closing {
     pub(super) fn write(self, dir: &Path) {
         let written = self.try_to_write(dir);
         if let Err(error) = written {
-            tracing::warn!(file = %path(dir).display(), %error, "cannot note how the log was left");
+            tracing::warn!(file = %path(dir).display(), %error, "cannot record the state of the log at its close");
         }
     }
 
@@ -81,7 +81,9 @@ impl Closing {
             Some(found) if found == left && next == self.last + 1 => None,
             Some(Newest { first, bytes }) if first == self.segment => {
                 let left = self.bytes;
-                Some(format!("it has {bytes} bytes, and {left} were left"))
+                Some(format!(
+                    "it has {bytes} bytes, and had {left} when the log was closed"
+                ))
             }
             _ => Some("it is gone".into()),
         }

@@ -192,20 +192,20 @@ impl fmt::Display for StoreError {
             }
             Self::OtherLog { asked, extent } => write!(
                 f,
-                "the log is `{}`, not `{asked}`: the data directory is another one; read on from entry {}",
+                "the log is `{}`, not `{asked}`: the server has another data directory now; continue from entry {}",
                 extent.log, extent.oldest
             ),
             Self::PastEnd { after, extent } => write!(
                 f,
-                "`params.after` is {after}, and the last entry of the log is {}: what came behind it is lost",
+                "`params.after` is {after}, but the last entry of the log is {}: later entries are lost",
                 extent.last
             ),
             Self::KeyConflict { .. } => f.write_str(
                 "the `idempotency-key` belongs to an append with other params; a new entry needs a new key",
             ),
             Self::KeyForgotten => f.write_str(
-                "this is a repetition, and the log does not know any more whether its entry was written: keys of that age \
-                 were forgotten; look before sending it as a new one",
+                "this append is a repetition, and the log no longer knows whether the entry was written: keys of that \
+                 age were forgotten; check before you send it as a new entry",
             ),
             Self::KeysFull => f.write_str(
                 "too many appends with an `idempotency-key` are on their way to the disk; this one was not taken, send it \
@@ -214,7 +214,7 @@ impl fmt::Display for StoreError {
             Self::BatchConflict => f.write_str("the producer has sent other entries with this number"),
             Self::BatchStale { last_batch } => write!(
                 f,
-                "the batch is below those that are remembered of its producer, which end with {last_batch}"
+                "the batch's number is below those that the log remembers of its producer, which end with {last_batch}"
             ),
             Self::Closed => f.write_str("the log is closed"),
             Self::Ending => f.write_str(

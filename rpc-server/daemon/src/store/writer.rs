@@ -316,7 +316,7 @@ impl Writer {
                 self.failures.write(|| {
                     tracing::info!(
                         entries = self.failed,
-                        "log entries are written again; this number was not"
+                        "log entries can be written again; `entries` is the number that could not be written"
                     );
                 });
                 self.failed = 0;
@@ -347,7 +347,7 @@ fn report_change(segment: &Segment, change: &str, next: u64) {
     let (first, last) = (segment.first, next - 1);
     tracing::error!(
         file = %segment.path().display(), first, last,
-        "another program has changed this log segment: {change}; it is not written to any more, and the next one begins"
+        "another program has changed this log segment: {change}; no more is written to it, and the next segment begins"
     );
 
     if segment.len == 0 {

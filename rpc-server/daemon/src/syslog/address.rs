@@ -20,7 +20,9 @@ pub(super) struct NoAddress;
 
 impl fmt::Display for NoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("must be udp:HOST:PORT, tcp:HOST:PORT or unix:PATH, as \"udp:127.0.0.1:514\"")
+        f.write_str(
+            "must be udp:HOST:PORT, tcp:HOST:PORT or unix:PATH, for example \"udp:127.0.0.1:514\"",
+        )
     }
 }
 

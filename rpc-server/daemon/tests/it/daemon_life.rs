@@ -140,11 +140,7 @@ fn sighup_puts_tokens_grants_and_the_log_level_into_effect_and_names_what_waits_
             && !line.contains("nonsense"),
         "{line}"
     );
-    assert!(
-        daemon
-            .log_line("waits for a restart")
-            .contains("keys=workers")
-    );
+    assert!(daemon.log_line("needs a restart").contains("keys=workers"));
     assert_eq!(peer.ask("{\"cmdid\":10000}")["code"], 0);
     drop(Peer::connect(&address));
     daemon.log_line("connection opened");
@@ -220,7 +216,7 @@ fn sighup_puts_the_limits_of_commands_into_effect_for_open_connections() {
     daemon.log_line("reloaded: commands");
     assert!(
         daemon
-            .log_line("waits for a restart")
+            .log_line("needs a restart")
             .contains("keys=commands of 10004")
     );
     assert!(too_many_a_second(&mut peer));
@@ -415,7 +411,7 @@ fn sighup_puts_the_access_log_and_the_limits_of_connections_into_effect_for_open
     daemon.signal("HUP");
     daemon.log_line("reloaded: access_log.per_million 1000000");
     daemon.log_line("reloaded: limits.connections_max 1");
-    let line = daemon.log_line("waits for a restart");
+    let line = daemon.log_line("needs a restart");
     assert!(line.contains("keys=drain.timeout_ms"), "{line}");
 
     assert_eq!(peer.ask("{\"cmdid\":10000,\"id\":77}")["code"], 0);

@@ -240,12 +240,12 @@ async fn what_is_wrong_is_named_with_what_would_be_right() {
         (
             READ,
             json!({"limit": 0}),
-            "`params.limit` is 0 and must be 1 to 1000",
+            "`params.limit` is 0 and must be from 1 to 1000",
         ),
         (
             READ,
             json!({"limit": 1001}),
-            "`params.limit` is 1001 and must be 1 to 1000",
+            "`params.limit` is 1001 and must be from 1 to 1000",
         ),
         (
             READ,
@@ -536,7 +536,7 @@ async fn filters_that_are_too_long_are_refused_with_limit_and_length() {
         let reply = client.ask(&line(READ, &longest)).await;
         let (code, word) = match name {
             "level" => (3, "unknown variant"),
-            "log" => (9, "the data directory is another one"),
+            "log" => (9, "the server has another data directory now"),
             _ => (0, ""),
         };
         assert_eq!(reply["code"], code, "{reply}");

@@ -84,7 +84,7 @@ async fn params_of_a_tail_that_make_no_sense_are_refused() {
         (
             json!({"last": TAIL_LAST_MAX + 1}),
             3,
-            "`params.last` is 1001 and must be 0 to 1000".to_owned(),
+            "`params.last` is 1001 and must be from 0 to 1000".to_owned(),
         ),
         (
             json!({"text": "x".repeat(TEXT_BYTES_MAX + 1)}),
@@ -99,7 +99,7 @@ async fn params_of_a_tail_that_make_no_sense_are_refused() {
         (
             json!({"after": 1}),
             11,
-            "`params.after` is 1, and the last entry of the log is 0: what came behind it is lost"
+            "`params.after` is 1, but the last entry of the log is 0: later entries are lost"
                 .to_owned(),
         ),
     ] {

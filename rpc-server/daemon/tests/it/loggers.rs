@@ -46,7 +46,7 @@ fn a_logger_has_a_file_of_its_own_and_sighup_gives_it_another_one() {
     daemon.log_line("reloaded: loggers");
     assert!(
         daemon
-            .log_line("waits for a restart")
+            .log_line("needs a restart")
             .contains("loggers of 10000")
     );
     let before = fs::read_to_string(&first).unwrap();

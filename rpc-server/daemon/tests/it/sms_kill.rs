@@ -23,7 +23,7 @@ const EXPLAINED: [&str; 6] = [
     "the connection was lost before the answer",
     "the connection was lost within the answer",
     "no answer in time",
-    "no whole answer in time",
+    "the answer was not complete in time",
     "HTTP 500",
 ];
 

@@ -48,7 +48,7 @@ impl SmsSettings {
         let data = &self.data;
         if data.is_empty() || data.contains('/') {
             mistakes.push(format!(
-                "[sms] `data` = \"{data}\" must be the name of a file, as \"sms.sqlite\""
+                "[sms] `data` = \"{data}\" must be the name of a file, for example \"sms.sqlite\""
             ));
         }
 
@@ -91,14 +91,16 @@ impl SmsSettings {
         let region = &self.default_region;
         if !region.is_empty() && !Number::is_region(region) {
             mistakes.push(format!(
-                "[sms] `default_region` = \"{region}\" is not a country; write its two letters in upper case, as \"CN\""
+                "[sms] `default_region` = \"{region}\" is not a country; write its two letters in upper case, for \
+                 example \"CN\""
             ));
         }
 
         for country in &self.countries {
             if country != "*" && !Number::is_region(country) {
                 mistakes.push(format!(
-                    "[sms] `countries`: \"{country}\" is not a country; write its two letters in upper case, as \"CN\", or \"*\" for all"
+                    "[sms] `countries`: \"{country}\" is not a country; write its two letters in upper case, for \
+                     example \"CN\", or \"*\" for all"
                 ));
             }
         }
@@ -137,7 +139,7 @@ impl SmsSettings {
                 .any(|identity| identity == "*" || identity.is_empty())
             {
                 mistakes.push(format!(
-                    "[sms.grants] `{name}` must name identities; \"*\" does not count here"
+                    "[sms.grants] `{name}` must name identities; \"*\" is not allowed here"
                 ));
             }
         }
@@ -173,7 +175,8 @@ impl SmsSettings {
             if gateway.file.is_empty() || gateway.file.contains('/') {
                 let file = &gateway.file;
                 mistakes.push(format!(
-                    "[[sms.gateways]] \"{name}\": `file` = \"{file}\" must be the name of a file, as \"sms-out.ndjson\""
+                    "[[sms.gateways]] \"{name}\": `file` = \"{file}\" must be the name of a file, for example \
+                     \"sms-out.ndjson\""
                 ));
             }
 
@@ -214,7 +217,8 @@ impl SmsSettings {
             for country in &route.country {
                 if !Number::is_region(country) {
                     mistakes.push(format!(
-                        "[[sms.routes]] number {place}: \"{country}\" is not a country; write its two letters in upper case, as \"CN\""
+                        "[[sms.routes]] number {place}: \"{country}\" is not a country; write its two letters in \
+                         upper case, for example \"CN\""
                     ));
                 }
             }
@@ -225,7 +229,7 @@ impl SmsSettings {
 fn check_class(class: Class, settings: &ClassSettings, mistakes: &mut Vec<Mistake>) {
     if settings.priority > 9 {
         mistakes.push(format!(
-            "[sms.class.{class}] `priority` is {} and must be 0 to 9",
+            "[sms.class.{class}] `priority` is {} and must be from 0 to 9",
             settings.priority
         ));
     }
@@ -246,7 +250,10 @@ fn check_class(class: Class, settings: &ClassSettings, mistakes: &mut Vec<Mistak
 
     if let Some(quiet) = &settings.quiet {
         if class != Class::Marketing {
-            mistakes.push(format!("[sms.class.{class}] `quiet` is for marketing alone: others are waited for; take it out"));
+            mistakes.push(format!(
+                "[sms.class.{class}] `quiet` is only for marketing, because people wait for other \
+                messages; remove it"
+            ));
         }
         let checked = QuietHours::new(&quiet.hours, &quiet.zone);
         mistakes.extend(

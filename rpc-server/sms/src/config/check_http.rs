@@ -60,13 +60,13 @@ fn check_url(http: &HttpSettings, found: &mut Vec<String>) {
             let is_at_root = matches!(parsed.target.render(|_| "x".into()).as_str(), "/");
             if http.sign.is_some() && !is_at_root {
                 found.push(format!(
-                    "`http.url` = \"{url}\" has a path or query, and `http.sign` signs requests to / alone: put it into \
-                     `http.query`"
+                    "`http.url` = \"{url}\" has a path or query, but `http.sign` signs only requests to /: put the \
+                     query into `http.query`"
                 ));
             }
             if !address.is_tls && !http.ca_file.is_empty() {
                 found.push(format!(
-                    "`http.ca_file` is for https, and `http.url` = \"{url}\" is plain http; take one of them out"
+                    "`http.ca_file` is for https, and `http.url` = \"{url}\" is plain http; remove one of them"
                 ));
             }
         }
@@ -139,7 +139,8 @@ fn check_request(http: &HttpSettings, found: &mut Vec<String>) {
     let password = match (&http.auth, &http.sign) {
         (Some(_), Some(_)) => {
             found.push(
-                "`http.auth` and `http.sign` are both there; a provider wants one of them".into(),
+                "`http.auth` and `http.sign` are both set; a provider needs only one of them"
+                    .into(),
             );
             None
         }
@@ -158,7 +159,7 @@ fn check_request(http: &HttpSettings, found: &mut Vec<String>) {
 
     let has_body = http.json.is_some() || !http.form.is_empty();
     if http.json.is_some() && !http.form.is_empty() {
-        found.push("`http.form` and `http.json` are both there; a request has one body".into());
+        found.push("`http.form` and `http.json` are both set; a request has one body".into());
     }
     if has_body && http.method == HttpMethod::Get {
         found.push("`http.method` is GET, which has no body: use `http.query`, or POST".into());
@@ -167,7 +168,7 @@ fn check_request(http: &HttpSettings, found: &mut Vec<String>) {
     let timeout_ms = http.timeout_ms;
     if !(1..=TIMEOUT_MS_MAX).contains(&timeout_ms) {
         found.push(format!(
-            "`http.timeout_ms` is {timeout_ms} and must be 1 to {TIMEOUT_MS_MAX}"
+            "`http.timeout_ms` is {timeout_ms} and must be from 1 to {TIMEOUT_MS_MAX}"
         ));
     }
 }
@@ -189,7 +190,7 @@ fn check_response(http: &HttpSettings, found: &mut Vec<String>) {
     for (key, pointer) in codes.chain([("ref", &response.reference)]) {
         if !pointer.is_empty() && !pointer.starts_with('/') {
             found.push(format!(
-                "`http.response.{key}` = \"{pointer}\" must be a JSON pointer, as \"/id\""
+                "`http.response.{key}` = \"{pointer}\" must be a JSON pointer, for example \"/id\""
             ));
         }
     }
@@ -197,7 +198,8 @@ fn check_response(http: &HttpSettings, found: &mut Vec<String>) {
     let looks_at_code = |rule: &Rule| !rule.code.is_empty() || !rule.code_prefix.is_empty();
     if response.code.is_empty() && response.rules.iter().any(looks_at_code) {
         found.push(
-            "`http.response.rules` look at a code, and `http.response.code` does not say where it is, as \"/code\""
+            "`http.response.rules` look at a code, and `http.response.code` does not say where it is, for example \
+             \"/code\""
                 .into(),
         );
     }

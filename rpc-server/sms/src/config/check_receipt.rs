@@ -18,7 +18,7 @@ pub(super) fn check(settings: &SmsSettings, mistakes: &mut Vec<Mistake>) {
         .is_ok_and(|address| address.ip().is_loopback());
     if !listen.is_empty() && address.is_err() {
         mistakes.push(format!(
-            "[sms.receipts] `listen` = \"{listen}\" must be an IP address and a port, as \"127.0.0.1:8891\""
+            "[sms.receipts] `listen` = \"{listen}\" must be an IP address and a port, for example \"127.0.0.1:8891\""
         ));
     } else if !listen.is_empty() && !is_loopback && !settings.receipts.allow_plaintext {
         mistakes.push(format!(
@@ -67,7 +67,7 @@ fn check_gateway(gateway: &GatewaySettings, receipt: &ReceiptSettings, found: &m
         || path.contains(['?', '#'])
     {
         found.push(format!(
-            "`receipt.path` = \"{path}\" must be a path, as \"/sms/receipts/example\""
+            "`receipt.path` = \"{path}\" must be a path, for example \"/sms/receipts/example\""
         ));
     }
 
@@ -83,7 +83,7 @@ fn check_gateway(gateway: &GatewaySettings, receipt: &ReceiptSettings, found: &m
             pointer.filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
         {
             found.push(format!(
-                "`receipt.{name}` = \"{pointer}\" must be a JSON pointer, as \"/id\""
+                "`receipt.{name}` = \"{pointer}\" must be a JSON pointer, for example \"/id\""
             ));
         }
     }
@@ -125,7 +125,8 @@ fn check_proof(
     for range in &proof.allow {
         if AddressRange::parse(range).is_none() {
             found.push(format!(
-                "`receipt.verify.allow` has \"{range}\", which must be an address, as \"203.0.113.7\", or a range, as \"203.0.113.0/24\""
+                "`receipt.verify.allow` has \"{range}\", which must be an address, for example \"203.0.113.7\", or a \
+                 range, for example \"203.0.113.0/24\""
             ));
         }
     }
@@ -168,7 +169,7 @@ fn check_secret(gateway: &GatewaySettings, place: &str, text: &str, found: &mut 
         }
         // It may contain a secret, so the text itself is not repeated.
         _ => found.push(format!(
-            "`receipt.verify.{place}` must be a secret of `http.secrets`, as \"{{secret.token}}\""
+            "`receipt.verify.{place}` must be a secret of `http.secrets`, for example \"{{secret.token}}\""
         )),
     }
 }

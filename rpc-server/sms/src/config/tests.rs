@@ -203,7 +203,7 @@ fn settings_of_a_gateway_that_do_not_fit_together_are_named() {
             serde_json::json!({"kind": "aliyun-rpc-v1", "key": "a", "secret": "hunter2"});
     });
     assert_eq!(path.len(), 2, "{path:?}");
-    assert!(path[0].contains("signs requests to / alone"), "{path:?}");
+    assert!(path[0].contains("signs only requests to /"), "{path:?}");
     assert!(
         path[1].contains("`http.sign.secret` has no {secret.NAME}") && !path[1].contains("hunter2"),
         "{path:?}"

@@ -99,7 +99,8 @@ impl fmt::Display for RateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "\"{}\" is not a rate; write a count of 1 to {COUNT_MAX} and a span of at most 31 days, as \"5/1h\" or \"1/60s\"",
+            "\"{}\" is not a rate; write a count of 1 to {COUNT_MAX} and a span of at most 31 days, for example \
+             \"5/1h\" or \"1/60s\"",
             self.0
         )
     }

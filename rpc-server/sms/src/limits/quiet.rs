@@ -77,11 +77,11 @@ impl fmt::Display for QuietError {
         match self {
             Self::Hours(hours) => write!(
                 f,
-                "`hours` = \"{hours}\" must be two different times of the day, as \"21:00-09:00\""
+                "`hours` = \"{hours}\" must be two different times of the day, for example \"21:00-09:00\""
             ),
             Self::Zone(zone) => write!(
                 f,
-                "`zone` = \"{zone}\" is not a time zone; name one as \"Asia/Shanghai\" or \"UTC\""
+                "`zone` = \"{zone}\" is not a time zone; name one, for example \"Asia/Shanghai\" or \"UTC\""
             ),
         }
     }

@@ -6,7 +6,7 @@ use hyper::Uri;
 
 use super::{FormatString, MappingError};
 
-const EXAMPLE: &str = "it must be an address, as \"https://api.example.net/messages\"";
+const EXAMPLE: &str = "it must be an address, for example \"https://api.example.net/messages\"";
 
 /// A server of HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -233,10 +233,10 @@ impl Planner {
         let mut note = |problem| problems.push(problem);
         match (&send.text, &send.template) {
             (Some(_), Some(_)) => note(Problem::Invalid(
-                "`text` and `template` are both there; give one of them".into(),
+                "`text` and `template` are both set; set one of them".into(),
             )),
             (None, None) => note(Problem::Invalid(
-                "neither `text` nor `template` is there; give one of them".into(),
+                "neither `text` nor `template` is set; set one of them".into(),
             )),
             (Some(text), None) => {
                 if text.is_empty() {
@@ -250,13 +250,13 @@ impl Planner {
                 let (segments, max) = (layout.segments, self.settings.segments_max);
                 if segments > max {
                     note(Problem::Text(format!(
-                        "it takes {segments} segments, and may take {max}"
+                        "it takes {segments} segments, and may take at most {max}"
                     )));
                 }
 
                 if !send.vars.is_empty() {
                     note(Problem::Invalid(
-                        "`vars` belong to a `template`, and there is a `text`".into(),
+                        "`vars` belong to a `template`, but the message has a `text`".into(),
                     ));
                 }
             }
@@ -274,7 +274,7 @@ impl Planner {
                     .sum();
                 if bytes > VARS_BYTES_MAX {
                     note(Problem::Invalid(format!(
-                        "`vars` have {bytes} bytes and may have {VARS_BYTES_MAX}"
+                        "`vars` have {bytes} bytes and may have at most {VARS_BYTES_MAX}"
                     )));
                 }
             }
@@ -324,7 +324,7 @@ fn check_fields(send: &Send, now: u64, problems: &mut Vec<Problem>) {
     let mut note = |message: String| problems.push(Problem::Invalid(message));
 
     if let Some(priority) = send.priority.filter(|priority| *priority > 9) {
-        note(format!("`priority` is {priority} and must be 0 to 9"));
+        note(format!("`priority` is {priority} and must be from 0 to 9"));
     }
     if let Some(sender) = &send.sender
         && (sender.is_empty()
@@ -363,7 +363,7 @@ fn check_fields(send: &Send, now: u64, problems: &mut Vec<Problem>) {
 
     if send.tags.len() > TAGS_MAX {
         note(format!(
-            "`tags` has {} tags and may have {TAGS_MAX}",
+            "`tags` has {} tags and may have at most {TAGS_MAX}",
             send.tags.len()
         ));
     }

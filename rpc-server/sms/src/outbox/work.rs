@@ -341,7 +341,7 @@ pub(super) async fn sweep(outbox: Outbox) {
             }
             Err(StoreError::Closed) => return,
             Err(error) => {
-                tracing::warn!(%error, "what is due in the SMS outbox cannot be done; trying again");
+                tracing::warn!(%error, "due work of the SMS outbox failed; trying again");
                 next = Instant::now() + SWEEP_EVERY;
             }
         }
@@ -364,7 +364,7 @@ pub(super) async fn remind(outbox: Outbox) {
     loop {
         tracing::warn!(
             gateways,
-            "SMS: these gateways write messages to a file and send nothing; [[sms.gateways]] names others"
+            "SMS: these gateways write messages to a file and send nothing; configure others in [[sms.gateways]]"
         );
         tokio::select! {
             () = sleep(REMIND_EVERY) => {}

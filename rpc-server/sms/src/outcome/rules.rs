@@ -130,7 +130,7 @@ impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} is not a status of HTTP; write one of 100 to 599 as a number, or a hundred of them as \"4xx\"",
+            "{} is not a status of HTTP; write a number from 100 to 599, or \"4xx\" for a hundred of them",
             self.0
         )
     }

@@ -64,7 +64,8 @@ fn of_refusal(refusal: &Refusal) -> SmsError {
             SmsError::Other(Status::already_exists(message))
         }
         Refusal::KeyTooOld => {
-            let message = "the `idempotency-key` is older than the keys that are kept: look with `status` whether the message exists";
+            let message = "the `idempotency-key` is older than the keys that are kept: check with `status` whether \
+                the message exists";
             SmsError::Other(Status::failed_precondition(message))
         }
         Refusal::OptedOut => SmsError::NumberOptedOut,
@@ -75,7 +76,7 @@ fn of_refusal(refusal: &Refusal) -> SmsError {
             limited(SmsError::PrefixLimit { retry_after_ms }, retry_after_ms)
         }
         Refusal::QueueFull => {
-            let message = "as many messages wait as `queue_max` of [sms] allows";
+            let message = "the maximum number of messages is waiting (`queue_max` of [sms])";
             SmsError::Other(
                 Status::resource_exhausted(message).with_retry_after(Duration::from_secs(1)),
             )

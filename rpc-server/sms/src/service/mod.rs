@@ -238,7 +238,7 @@ impl Sms for SmsHandlers {
             (None, Some(ids), None) => {
                 if ids.len() > IDS_MAX {
                     return Err(invalid(format!(
-                        "`ids` has {} ids and may have {IDS_MAX}",
+                        "`ids` has {} ids and may have at most {IDS_MAX}",
                         ids.len()
                     )));
                 }
@@ -287,7 +287,7 @@ impl Sms for SmsHandlers {
         let limit = list.limit.unwrap_or(LIMIT_DEFAULT);
         if !(1..=LIMIT_MAX).contains(&limit) {
             return Err(invalid(format!(
-                "`limit` is {limit} and must be 1 to {LIMIT_MAX}"
+                "`limit` is {limit} and must be from 1 to {LIMIT_MAX}"
             )));
         }
 
@@ -295,7 +295,7 @@ impl Sms for SmsHandlers {
             let tag = tag
                 .split_once('=')
                 .map(|(name, value)| (name.to_owned(), value.to_owned()));
-            tag.ok_or_else(|| invalid("`tag` must be a name and a value, as \"order=7\""))
+            tag.ok_or_else(|| invalid("`tag` must be a name and a value, for example \"order=7\""))
         });
         let filter = Filter {
             viewer: self.viewer(&context),
@@ -481,7 +481,7 @@ impl Sms for SmsHandlers {
             if let Some(text) = text.as_ref().filter(|text| text.len() > RECEIPT_BYTES_MAX) {
                 let bytes = text.len();
                 return Err(invalid(format!(
-                    "`{name}` has {bytes} bytes and may have {RECEIPT_BYTES_MAX}"
+                    "`{name}` has {bytes} bytes and may have at most {RECEIPT_BYTES_MAX}"
                 )));
             }
         }
@@ -568,7 +568,7 @@ impl Sms for SmsHandlers {
         tracing::info!(
             gateway = lane.name(),
             paused = pause.paused,
-            "an SMS gateway was paused or goes on"
+            "an SMS gateway was paused or resumed"
         );
         Ok(Paused {})
     }

@@ -151,7 +151,8 @@ impl fmt::Display for StoreError {
             ),
             Self::Newer { found, known } => write!(
                 f,
-                "the SMS outbox has version {found}, and this program knows versions up to {known}; start a later program"
+                "the SMS outbox has version {found}, and this program knows versions up to {known}; start a newer \
+                 version of it"
             ),
             Self::Foreign(file) => write!(
                 f,
@@ -161,7 +162,8 @@ impl fmt::Display for StoreError {
             Self::Full => f.write_str("the disk of the SMS outbox is full; free some of it"),
             Self::Busy => f.write_str("too much waits to be written to the SMS outbox; send more slowly"),
             Self::Broken => f.write_str(
-                "the SMS outbox could not be brought to the disk, and takes no more; look at the disk, then restart the server",
+                "the SMS outbox could not be written to the disk, and accepts no more messages; check the disk, then \
+                 restart the server",
             ),
             Self::Closed => f.write_str("the SMS outbox is closed"),
             Self::Sqlite(error) => write!(f, "the SMS outbox cannot be read or written: {error}"),
@@ -181,16 +183,16 @@ impl fmt::Display for Refusal {
             Self::NumberLimit { retry_after_ms } => {
                 write!(
                     f,
-                    "the number has had as many messages as it may; the next one may come in {retry_after_ms} ms"
+                    "too many messages to this number; the next one may be sent in {retry_after_ms} ms"
                 )
             }
             Self::PrefixLimit { retry_after_ms } => {
                 write!(
                     f,
-                    "the calling code has had as many messages as it may; the next one may come in {retry_after_ms} ms"
+                    "too many messages to this calling code; the next one may be sent in {retry_after_ms} ms"
                 )
             }
-            Self::QueueFull => f.write_str("as many messages wait as may"),
+            Self::QueueFull => f.write_str("the maximum number of messages is waiting"),
             Self::TooLate(state) => write!(f, "the message is {} already", state.as_str()),
             Self::MayDouble(state) => {
                 write!(

@@ -57,7 +57,7 @@ fn what_is_wrong_is_named_by_its_line_without_the_hash() {
         ),
         (
             format!("a {hash}\nb {hash}"),
-            "line 2: the same token is another identity's already",
+            "line 2: another identity has the same token; give each its own",
         ),
     ] {
         let message = Tokens::parse(&text).unwrap_err().to_string();

@@ -281,8 +281,8 @@ pub(super) fn conflict(call: &KeyedCall) -> Status {
 /// Without `rejected`: the tries before may have run.
 pub(super) fn may_have_run() -> Status {
     Status::failed_precondition(
-        "this call was sent before, and the server cannot know whether it has run: it was started since then, \
-         or has dropped keys of that age; check before you send it as a new call",
+        "this call was sent before, and the server cannot know whether it has run: the server was restarted since \
+         then, or has dropped keys of that age; check before you send it as a new call",
     )
 }
 

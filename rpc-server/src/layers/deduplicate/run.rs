@@ -131,7 +131,8 @@ impl Shared {
             Ok(Known::Lost) => return refused(may_have_run()),
             Err(status) => {
                 FAILURES.write(|| {
-                    tracing::error!(store = store.id(), error = %status, "the store of keys cannot note a call; it is not run");
+                    tracing::error!(store = store.id(), error = %status, "the store of keys cannot record a call, \
+                        which therefore does not run");
                 });
                 return refused(status.with_rejected());
             }
@@ -147,7 +148,7 @@ impl Shared {
 
         if let Err(status) = noted {
             FAILURES.write(|| {
-                tracing::error!(store = store.id(), error = %status, "the store of keys cannot note what a call came to");
+                tracing::error!(store = store.id(), error = %status, "the store of keys cannot record the result of a call");
             });
         }
         Answer::Ran(kept)

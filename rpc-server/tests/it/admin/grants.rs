@@ -37,7 +37,7 @@ async fn where_tokens_are_wanted_the_page_reads_nothing_without_one_and_for_each
     assert!(page.body.contains("id=\"token-value\"") && !page.body.contains("uptime"));
     assert!(
         page.body
-            .contains("shown to those who may call the command `stats`")
+            .contains("for callers that may call the command `stats`")
     );
     for (path, status) in [
         ("/status.js", 200),

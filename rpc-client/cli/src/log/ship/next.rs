@@ -27,7 +27,7 @@ impl Next {
     fn skip(&mut self, path: &Path, why: &str) {
         let path = path.display();
         self.skipped.push(format!(
-            "{path} is not sent: {why}; send what the log lacks of it with `rpc log ship -`"
+            "{path} is not sent: {why}; send its missing lines with `rpc log ship -`"
         ));
     }
 }

@@ -74,10 +74,11 @@ impl Shipping<'_> {
         let path = self.path.display();
         let doubt = match state.to - state.from {
             0 => String::new(),
-            bytes => format!("the next {bytes} may be in the log or not; "),
+            bytes => format!("the next {bytes} bytes may be in the log or not; "),
         };
         complain(&format!(
-            "rpc: the file that was sent up to byte {} is neither {path} nor beside it; {doubt}what it had behind that is lost",
+            "rpc: the file that was sent up to byte {} is neither {path} nor in the same folder; {doubt}its later \
+             lines are lost",
             state.from
         ));
 

@@ -121,7 +121,7 @@ impl StateFile {
         };
 
         let state = State::parse(&text).map_err(|message| Failure::Usage {
-            message: format!("{path} is not a state of `rpc log ship`: {message}"),
+            message: format!("{path} is not a state file of `rpc log ship`: {message}"),
             hint: "name another file; a new one begins with the first line".into(),
         })?;
         Ok(Some(state))

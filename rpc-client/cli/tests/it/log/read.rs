@@ -76,7 +76,7 @@ fn a_server_without_the_log_service_is_an_error() {
         "",
         &format!(
             "rpc: {address}: code 12 UNIMPLEMENTED: no 1001 here\n\
-             hint: `rpc describe` lists the commands that there are\n"
+             hint: `rpc describe` lists all commands\n"
         ),
     );
 }

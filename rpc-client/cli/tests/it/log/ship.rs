@@ -282,7 +282,7 @@ fn a_file_that_was_cut_is_sent_from_its_beginning_and_ship_says_so() {
     let ran = server.rpc(&arguments);
     assert_eq!((ran.exit, &*ran.stdout), (0, ""));
     assert!(
-        ran.stderr.contains("what it had behind that is lost"),
+        ran.stderr.contains("its later lines are lost"),
         "{}",
         ran.stderr
     );
@@ -316,7 +316,7 @@ fn a_state_is_used_by_one_ship_at_a_time_and_another_file_is_refused_as_one() {
     assert_eq!(ran.exit, 2);
     assert!(
         ran.stderr
-            .contains("is not a state of `rpc log ship`: missing field"),
+            .contains("is not a state file of `rpc log ship`: missing field"),
         "{}",
         ran.stderr
     );

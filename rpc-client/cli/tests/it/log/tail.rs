@@ -151,8 +151,8 @@ fn tail_of_a_log_that_is_replaced_says_what_is_lost_and_shows_the_new_one_from_i
         assert_eq!(messages(&tail.next_line()), [format!("number {number}")]);
     }
     let lost = format!(
-        "rpc: {address}: the log is another one now; what the old one had behind entry 5 is lost; going on with \
-         the first entry of the new one, 1"
+        "rpc: {address}: the server has another log now; entries of the old log after entry 5 are lost; continuing \
+         with the first entry of the new log, 1"
     );
     assert_eq!(tail.next_error_line(), lost);
     tail.interrupt();

@@ -90,7 +90,7 @@ fn first_mistake(text: &str) -> Status {
         }
     }
 
-    Status::invalid_argument("`params.entries` is not what the command takes")
+    Status::invalid_argument("`params.entries` does not fit the command")
 }
 
 /// The mistake of an entry's params, as one of the batch.

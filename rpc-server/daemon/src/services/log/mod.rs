@@ -66,7 +66,7 @@ pub(crate) async fn watch_health(mut store: watch::Receiver<Health>, server: Ser
         set_health(&server, health);
 
         if store.changed().await.is_err() {
-            tracing::error!("the writer of the log store has ended: no entry is taken any more");
+            tracing::error!("the writer of the log store has ended: no more entries are accepted");
             return set_health(&server, ServiceHealth::NotServing);
         }
     }

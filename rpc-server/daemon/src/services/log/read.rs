@@ -23,7 +23,7 @@ pub(super) async fn read(
     let limit = read.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Status::invalid_argument(format!(
-            "`params.limit` is {limit} and must be 1 to {LIMIT_MAX}"
+            "`params.limit` is {limit} and must be from 1 to {LIMIT_MAX}"
         )));
     }
 
@@ -105,7 +105,7 @@ pub(super) async fn tail(
 fn start_of(tail: &Tail) -> Result<Start, Status> {
     if let Some(last) = tail.last.filter(|last| *last > TAIL_LAST_MAX) {
         return Err(Status::invalid_argument(format!(
-            "`params.last` is {last} and must be 0 to {TAIL_LAST_MAX}"
+            "`params.last` is {last} and must be from 0 to {TAIL_LAST_MAX}"
         )));
     }
 

@@ -128,7 +128,7 @@ impl Repeats {
                     let file = snapshot::path(dir, first);
                     tracing::error!(
                         file = %file.display(), %error,
-                        "a record of which appends were here cannot be read; the log's own files are read in its place"
+                        "a record of earlier appends cannot be read; the files of the log are read instead"
                     );
                 }
                 false

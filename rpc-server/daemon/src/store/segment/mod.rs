@@ -160,7 +160,9 @@ impl Segment {
         }
         if named.len() != self.len {
             let (found, left) = (named.len(), self.len);
-            return Some(format!("it has {found} bytes, and {left} were left"));
+            return Some(format!(
+                "it has {found} bytes, and had {left} after the last write"
+            ));
         }
 
         None
@@ -204,7 +206,7 @@ impl Segment {
         taken_back.inspect_err(|error| {
             tracing::warn!(
                 file = %self.path.display(), %error,
-                "cannot take back log entries that failed; they may show up after a restart"
+                "cannot remove log entries whose write failed; they may appear after a restart"
             );
         })
     }

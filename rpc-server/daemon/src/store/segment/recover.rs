@@ -66,7 +66,8 @@ impl Segment {
         if let Some(Tail { kept, mended }) = tail {
             tracing::warn!(
                 file = %path.display(), offset = kept, bytes = len - kept, mended,
-                "cut off the end of the log: a line without newline, or if mended only what stood in its place, or a batch that was not written to its end"
+                "cut off the end of the log, which was not written completely: a line without its newline, or a batch \
+                 without its end; with `mended`, the line was complete and gets its newline"
             );
 
             len = kept;

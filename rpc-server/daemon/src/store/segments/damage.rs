@@ -63,12 +63,13 @@ impl Segments {
             match places.at(offset) {
                 Place::Line(line) => tracing::error!(
                     file = %file.display(), line, offset,
-                    "damage in the log: a line that is no entry, or not the next one; it is left out when reading"
+                    "damage in the log: a line that is not an entry, or not the next entry; it is left out when the \
+                     log is read"
                 ),
                 Place::Frame(offset) => tracing::error!(
                     file = %file.display(), offset,
-                    "damage in the log: a frame of a compressed segment does not decompress; its entries are left out when \
-                     reading"
+                    "damage in the log: a frame of a compressed segment does not decompress; its entries are left out \
+                     when the log is read"
                 ),
             }
         }

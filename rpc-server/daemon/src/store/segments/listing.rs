@@ -99,8 +99,8 @@ fn listed_plain(dir: &Path, first: u64) -> io::Result<Listed> {
         Ok(found) if found.has_more_than(len) => {
             tracing::warn!(
                 file = %packed.display(), bytes = found.len(), plain_bytes = len,
-                "a log segment is compressed, and a part of it is there as lines, too, as an unpacking that was ended leaves it; \
-                 the compressed file is kept, and the part deleted"
+                "a log segment is compressed, and a part of it also exists as lines, which an interrupted unpacking \
+                 has left; the compressed file is kept, and the part is deleted"
             );
             let mut listed = listed_packed(dir, first)?;
             listed.plain = delete_plain(&plain);
@@ -108,14 +108,15 @@ fn listed_plain(dir: &Path, first: u64) -> io::Result<Listed> {
         }
         Ok(_) => {
             if let Err(error) = fs::remove_file(&packed) {
-                tracing::warn!(file = %packed.display(), %error, "cannot delete what a compression has left; the plain file is read");
+                tracing::warn!(file = %packed.display(), %error, "cannot delete the incomplete file of a compression; \
+                    the plain file is read");
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {
             tracing::warn!(
                 file = %packed.display(), %error,
-                "a log segment is there as lines and compressed, and the compressed file cannot be read; it is left where it \
+                "a log segment exists both as lines and compressed, and the compressed file cannot be read; it is left where it \
                  is, and the plain file is read"
             );
         }

@@ -289,7 +289,7 @@ impl Segments {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !view.newest => {
                 let mut state = lock(&self.state);
                 if let Some(index) = state.place_of(view.first) {
-                    tracing::warn!(file = %view.path.display(), "a log segment was deleted by someone else");
+                    tracing::warn!(file = %view.path.display(), "another program has deleted a log segment");
                     if let Some(gone) = state.segments.remove(index) {
                         state.total -= gone.disk_bytes();
                     }

@@ -137,7 +137,7 @@ impl HttpGateway {
                 return no_answer("the answer is longer than 64 KiB");
             }
             Ok(Err(_)) => return no_answer("the connection was lost within the answer"),
-            Err(_) => return no_answer("no whole answer in time"),
+            Err(_) => return no_answer("the answer was not complete in time"),
         };
 
         self.connections.keep(sender);

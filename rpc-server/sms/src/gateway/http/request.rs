@@ -131,9 +131,9 @@ impl RequestFormat {
 
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = target
-            .parse()
-            .map_err(|_| MappingError::new("the message is too long for an address"))?;
+        *request.uri_mut() = target.parse().map_err(|_| {
+            MappingError::new("the message is too long for the address of a request; use POST")
+        })?;
         *request.headers_mut() = headers;
         Ok(request)
     }
