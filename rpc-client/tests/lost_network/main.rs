@@ -97,7 +97,7 @@ async fn measure_cases(cases: &[Case]) -> Result<Vec<(Case, Measured)>> {
 
 /// Whether each was as it shall be.
 fn report_courses(courses: &[Result<String>]) -> bool {
-    println!("| an idle connection without pings | what becomes of it |");
+    println!("| an idle connection without pings | what happens |");
     println!("| --- | --- |");
     for (course, result) in Course::ALL.iter().zip(courses) {
         match result {
@@ -111,7 +111,7 @@ fn report_courses(courses: &[Result<String>]) -> bool {
 
 fn report(measured: &[(Case, Measured)]) -> ExitCode {
     println!(
-        "| fault | load | found by the client after | bound | by the server after | deadlines missed by, p50 / max | calls succeed after |"
+        "| fault | load | client detects it after | upper bound | server detects it after | calls end after their deadlines by, p50 / max | calls succeed again after |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     let mut broken = Vec::new();

@@ -46,7 +46,7 @@ impl Course {
                 at(25.0).await;
                 client.say("call").await?;
                 match client.report().await? {
-                    Report::Called { is_lost: false, .. } => Ok("it lives on".into()),
+                    Report::Called { is_lost: false, .. } => Ok("it stays open".into()),
                     other => Err(format!("it shall live on, and {other:?}").into()),
                 }
             }
@@ -78,7 +78,7 @@ impl Course {
 fn within(ms: u64, least: Duration, most: Duration) -> Result<String> {
     let found = Duration::from_millis(ms);
     if (least..=most + SLACK).contains(&found) {
-        Ok(format!("found after {:.1} s", found.as_secs_f64()))
+        Ok(format!("the client detects it after {:.1} s", found.as_secs_f64()))
     } else {
         Err(format!("found after {found:?}, which shall be {least:?} to {most:?}").into())
     }
@@ -87,10 +87,10 @@ fn within(ms: u64, least: Duration, most: Duration) -> Result<String> {
 impl fmt::Display for Course {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lost(1) => f.write_str("one probe lost"),
+            Self::Lost(1) => f.write_str("one probe is lost"),
             Self::Lost(probes) => write!(f, "{probes} probes lost"),
             Self::AllLost => f.write_str("all probes lost"),
-            Self::Sent => f.write_str("all lost, and something is sent behind an idle spell"),
+            Self::Sent => f.write_str("all are lost, and something is sent after an idle time"),
         }
     }
 }
