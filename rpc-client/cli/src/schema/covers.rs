@@ -53,7 +53,7 @@ impl Schema<'_> {
         }
         if let Some(values) = self.values() {
             return misfit(format!(
-                "{} is allowed, and only {} is taken",
+                "{} is possible, but only {} is accepted",
                 other.in_words(),
                 listed(&values)
             ));
@@ -90,7 +90,7 @@ impl Schema<'_> {
             return Ok(());
         }
         let reason = if others.contains(&"null") && !own.contains(&"null") {
-            "null is allowed, and not taken".to_owned()
+            "null is possible, but not accepted".to_owned()
         } else {
             differs(other, self)
         };
@@ -137,7 +137,7 @@ impl Schema<'_> {
             if !other.is_required(name) {
                 return Err(Misfit {
                     field: at(name),
-                    reason: "it must be there, and may be missing".to_owned(),
+                    reason: "it is required, but may be missing".to_owned(),
                 });
             }
         }
@@ -153,7 +153,7 @@ impl Schema<'_> {
                 Some(Value::Bool(false)) => {
                     return Err(Misfit {
                         field: at(name),
-                        reason: "the field is not known, and unknown ones are refused".to_owned(),
+                        reason: "the field is not known, and unknown fields are refused".to_owned(),
                     });
                 }
                 Some(node) => self.at(node).covers_at(others, &at(name), under)?,
@@ -166,7 +166,7 @@ impl Schema<'_> {
 
 fn differs(allowed: Schema<'_>, taken: Schema<'_>) -> String {
     format!(
-        "{} is allowed, and only {} is taken",
+        "{} is possible, but only {} is accepted",
         allowed.in_words(),
         taken.in_words()
     )
