@@ -46,7 +46,7 @@ impl Pool {
             return Err(ConfigError::new(
                 "pool.undelimited_replies",
                 "`pool.undelimited_replies` is true and needs `pool.ordered = true`: \
-                 a server whose replies have no line break knows no ids",
+                 a server whose replies have no line break does not know ids",
             ));
         }
 

@@ -78,7 +78,10 @@ impl Course {
 fn within(ms: u64, least: Duration, most: Duration) -> Result<String> {
     let found = Duration::from_millis(ms);
     if (least..=most + SLACK).contains(&found) {
-        Ok(format!("the client detects it after {:.1} s", found.as_secs_f64()))
+        Ok(format!(
+            "the client detects it after {:.1} s",
+            found.as_secs_f64()
+        ))
     } else {
         Err(format!("found after {found:?}, which shall be {least:?} to {most:?}").into())
     }

@@ -107,7 +107,7 @@ fn owned_of(ty: &Type) -> syn::Result<(Type, bool)> {
             ..
         }) => Err(syn::Error::new(
             lifetime.span(),
-            "an argument has no lifetime of its own: write `&T`",
+            "an argument cannot name a lifetime: write `&T`",
         )),
         Type::Reference(TypeReference { elem, .. }) => match &**elem {
             Type::Path(path) if path.path.is_ident("str") => {
@@ -120,7 +120,7 @@ fn owned_of(ty: &Type) -> syn::Result<(Type, bool)> {
         },
         Type::ImplTrait(it) => Err(syn::Error::new(
             it.span(),
-            "an argument has a type of its own: `impl Trait` cannot be decoded",
+            "an argument must have a concrete type: `impl Trait` cannot be decoded",
         )),
         other => Ok((other.clone(), false)),
     }

@@ -88,7 +88,7 @@ impl ErrorEnum {
         if !item.generics.params.is_empty() {
             return Err(syn::Error::new(
                 item.generics.params.span(),
-                "the errors of a service have no type parameters: each code has one form on the wire",
+                "the errors of a service cannot have type parameters: each code has one form on the wire",
             ));
         }
 

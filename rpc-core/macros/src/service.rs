@@ -172,28 +172,28 @@ fn check_trait(item: &ItemTrait, errors: &mut Errors) {
     let mut refuse = |span: Span, message: &str| errors.push(syn::Error::new(span, message));
 
     if let Some(token) = &item.unsafety {
-        refuse(token.span(), "a service is not `unsafe`");
+        refuse(token.span(), "a service cannot be `unsafe`");
     }
     if let Some(token) = &item.modifiers.auto_token {
-        refuse(token.span(), "a service is not `auto`");
+        refuse(token.span(), "a service cannot be `auto`");
     }
     if !item.generics.params.is_empty() {
         refuse(
             item.generics.params.span(),
-            "a service has no type parameters: each command has one form on the wire",
+            "a service cannot have type parameters: each command has one form on the wire",
         );
     }
     if let Some(clause) = &item.generics.where_clause {
-        refuse(clause.span(), "a service has no bounds of its own");
+        refuse(clause.span(), "a service cannot have bounds");
     }
     if !item.supertraits.is_empty() {
         refuse(
             item.supertraits.span(),
-            "a service has no supertraits: `Send`, `Sync` and `'static` are added, its implementors may have more",
+            "a service cannot have supertraits: `Send`, `Sync` and `'static` are added, and implementors may have more",
         );
     }
     if item.items.is_empty() {
-        refuse(item.ident.span(), "a service has at least one method");
+        refuse(item.ident.span(), "a service must have at least one method");
     }
 }
 

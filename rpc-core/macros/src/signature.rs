@@ -43,7 +43,7 @@ impl Kind {
         match (stream, oneway) {
             (Some(_), Some(oneway)) => Err(syn::Error::new(
                 oneway,
-                "a `oneway` method is not answered, and this one returns a stream",
+                "a `oneway` method has no answer, but this one returns a stream",
             )),
             (Some(stream), None) => {
                 if let Some(token) = &signature.asyncness {
@@ -95,7 +95,8 @@ impl Kind {
             )),
             (Self::Oneway(_), Some(At { span, .. })) => Err(syn::Error::new(
                 *span,
-                "a `oneway` method has no retry category: a client does not learn whether it has to repeat it",
+                "a `oneway` method cannot have a retry category: a client does not learn whether it must repeat the \
+                 call",
             )),
             _ => Ok(()),
         }
@@ -117,22 +118,22 @@ pub(crate) fn check(method: &TraitItemFn) -> syn::Result<()> {
     if let Some(block) = &method.default {
         return refuse(
             block.span(),
-            "a method of a service has no body: implementors have it",
+            "a method of a service cannot have a body: implementors have it",
         );
     }
     if let Safety::Unsafe(token) = &signature.safety {
-        return refuse(token.span(), "a method of a service is not `unsafe`");
+        return refuse(token.span(), "a method of a service cannot be `unsafe`");
     }
     if let Some(abi) = &signature.abi {
-        return refuse(abi.span(), "a method of a service is not `extern`");
+        return refuse(abi.span(), "a method of a service cannot be `extern`");
     }
     if let Some(token) = &signature.constness {
-        return refuse(token.span(), "a method of a service is not `const`");
+        return refuse(token.span(), "a method of a service cannot be `const`");
     }
     if !signature.generics.params.is_empty() || signature.generics.where_clause.is_some() {
         return refuse(
             signature.generics.span(),
-            "a method of a service has no parameters of its own: a command has one form on the wire",
+            "a method of a service cannot have type or lifetime parameters: a command has one form on the wire",
         );
     }
 
@@ -146,7 +147,8 @@ pub(crate) fn check(method: &TraitItemFn) -> syn::Result<()> {
     }
 }
 
-const TAKES_SELF: &str = "a method of a service takes `&self` first: calls run side by side, so what they change is behind a lock";
+const TAKES_SELF: &str = "a method of a service must take `&self` first: calls run concurrently, so put what they \
+    change behind a lock";
 
 pub(crate) fn arguments(signature: &Signature) -> syn::Result<Vec<Argument>> {
     let arguments = signature
@@ -163,7 +165,7 @@ pub(crate) fn arguments(signature: &Signature) -> syn::Result<Vec<Argument>> {
     match contexts.nth(1) {
         Some(second) => Err(syn::Error::new(
             second.ident.span(),
-            "a method takes its `Context` once",
+            "a method can take only one `Context`",
         )),
         None => Ok(arguments),
     }

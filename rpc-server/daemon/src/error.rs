@@ -65,7 +65,7 @@ impl fmt::Display for DaemonError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Store(error) => error.fmt(f),
-            Self::Routes(error) => write!(f, "the commands do not fit together: {error}"),
+            Self::Routes(error) => write!(f, "the commands of the services conflict: {error}"),
             Self::Traces(error) => error.fmt(f),
             Self::Grant { identity, source } => {
                 write!(f, "[[grants]] of \"{identity}\": {source}")

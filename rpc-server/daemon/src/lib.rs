@@ -329,8 +329,8 @@ fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
     }
 
     if listeners.is_empty() {
-        let message = "`listen`: \"inherited\" needs a socket that is handed over, and `LISTEN_FDS` names none \
-                       for this process; systemd does that for a service with a socket unit";
+        let message = "`listen`: \"inherited\" needs a socket from the parent process, but `LISTEN_FDS` names none \
+            for this process; with systemd, add a socket unit";
         return Err(DaemonError::setting("listen", message));
     }
 

@@ -109,7 +109,8 @@ impl ListenerSettings {
             ),
             (
                 asks != self.client_ca_file.is_some(),
-                "`client_ca_file` and `client_certificates` (\"optional\" or \"required\") belong together",
+                "`client_ca_file` and `client_certificates` (\"optional\" or \"required\") belong together; set both \
+                 or neither",
             ),
             (
                 self.require_authentication && !asks && !has_tokens,

@@ -444,7 +444,7 @@ async fn stopped((mut terminate, mut interrupt): (Signal, Signal), log: LogQueue
     }
 
     let name = either(&mut terminate, &mut interrupt).await;
-    tracing::info!("{name}: draining; a second one stops at once");
+    tracing::info!("{name}: draining; a second signal stops the daemon at once");
     notify::stopping();
 
     tokio::spawn(async move {

@@ -183,8 +183,9 @@ where
         add(&self.host.metrics.limits.cheap_frame_closures, 1);
 
         let message = format!(
-            "more than `throttle.frames_per_second` of {limit} pings, cancels, empty or bad lines, unknown commands, or calls \
-             with wrong params or that were not run, for `throttle.timeout_ms` of {time} ms; send fewer"
+            "more cheap lines than `throttle.frames_per_second` ({limit}) for `throttle.timeout_ms` ({time} ms); send \
+             fewer pings, cancels, empty or bad lines, unknown commands, calls with wrong params, and calls that do \
+             not run"
         );
         self.verdict(None, &Status::resource_exhausted(message));
         self.breach();

@@ -198,7 +198,7 @@ fn of_other(name: &str) -> String {
         }
         "EndEntityUsedAsCa" => "is issued by a certificate that is not an authority's",
         "UnsupportedCertVersion" => {
-            "is of an old version of X.509; make it anew, as version 3 with a `subjectAltName`"
+            "has an old version of X.509; create a new one, as version 3 with a `subjectAltName`"
         }
         "NameConstraintViolation" => "has a name that its authority may not certify",
         "PathLenConstraintViolated" | "MaximumPathDepthExceeded" => {

@@ -210,7 +210,7 @@ impl DaemonConfig {
             mistakes.extend(self.syslog.mistakes());
             if !self.syslog.listen.is_empty() && !self.services.contains(&ServiceName::Log) {
                 mistakes.push(
-                    "`syslog.listen` needs the service \"log\": add it to `services`, or listen on nothing"
+                    "`syslog.listen` needs the service \"log\": add it to `services`, or leave `syslog.listen` empty"
                         .into(),
                 );
             }
@@ -238,24 +238,25 @@ impl DaemonConfig {
         let (reply, page) = (self.limits.reply_bytes_max, store::REPLY_BYTES_MIN);
         if reply < page {
             mistakes.push(format!(
-                "`limits.reply_bytes_max` is {reply}, and a page of the log service may have {page}: raise it to that, \
-                 or take \"log\" out of `services`"
+                "`limits.reply_bytes_max` is {reply}, but a page of the log service may have {page} bytes: raise the \
+                 limit to that, or remove \"log\" from `services`"
             ));
         }
 
         let (retention, segment) = (self.log.retention_bytes, self.log.segment_bytes);
         if (1..segment).contains(&retention) {
             mistakes.push(format!(
-                "`log.retention_bytes` is {retention} and less than `log.segment_bytes` ({segment}), and the newest file is \
-                 always kept: lower `log.segment_bytes`, to an eighth of `log.retention_bytes` for example"
+                "`log.retention_bytes` is {retention} and less than `log.segment_bytes` ({segment}), but the newest \
+                 file is always kept: lower `log.segment_bytes`, for example to an eighth of `log.retention_bytes`"
             ));
         }
 
         let (retention, segment) = (self.log.retention_age_s, self.log.segment_age_s);
         if retention > 0 && (segment == 0 || retention < segment) {
             mistakes.push(format!(
-                "`log.retention_age_s` is {retention}, and `log.segment_age_s` ({segment}; 0 is any age) lets the newest file, \
-                 which is always kept, get older: lower `log.segment_age_s`, to an eighth of `log.retention_age_s` for example"
+                "`log.retention_age_s` is {retention}, but the newest file, which is always kept, may get older by \
+                 `log.segment_age_s` ({segment}; 0: no limit): lower `log.segment_age_s`, for example to an eighth of \
+                 `log.retention_age_s`"
             ));
         }
 

@@ -546,7 +546,7 @@ fn settings_of_the_log_that_others_keep_from_working_are_refused() {
     refused(
         "[limits]\nreply_bytes_max = 1000000",
         &[],
-        "`limits.reply_bytes_max` is 1000000, and a page of the log service may have 1049600",
+        "`limits.reply_bytes_max` is 1000000, but a page of the log service may have 1049600",
     );
     refused(
         "[log]\nretention_bytes = 1000000",

@@ -81,7 +81,8 @@ impl SmsSettings {
         }
         if self.keep_days < self.key_days {
             mistakes.push(format!(
-                "[sms] `keep_days` is {}, and keys are kept for `key_days` ({}): raise it to that, or keys are forgotten before",
+                "[sms] `keep_days` is {}, but keys are kept for `key_days` ({}): raise `keep_days` to that, or keys \
+                 are forgotten too early",
                 self.keep_days, self.key_days
             ));
         }
@@ -120,7 +121,7 @@ impl SmsSettings {
             .any(|gateway| gateway.kind != GatewayKind::File);
         if sends && self.countries.is_empty() {
             mistakes.push(
-                "[sms] `countries` is empty, and there are gateways that send: name the countries that messages may go to, as \
+                "[sms] `countries` is empty, but there are gateways that send: name the countries that messages may go to, as \
                  [\"CN\", \"DE\"], or [\"*\"] for all"
                     .into(),
             );

@@ -198,8 +198,7 @@ fn check_response(http: &HttpSettings, found: &mut Vec<String>) {
     let looks_at_code = |rule: &Rule| !rule.code.is_empty() || !rule.code_prefix.is_empty();
     if response.code.is_empty() && response.rules.iter().any(looks_at_code) {
         found.push(
-            "`http.response.rules` look at a code, and `http.response.code` does not say where it is, for example \
-             \"/code\""
+            "`http.response.rules` look at a code, but `http.response.code` is empty; set it, for example to \"/code\""
                 .into(),
         );
     }

@@ -36,7 +36,7 @@ pub(super) fn check(settings: &SmsSettings, mistakes: &mut Vec<Mistake>) {
         check_gateway(gateway, receipt, &mut found);
         if !paths.insert(&receipt.path) {
             found.push(format!(
-                "`receipt.path` = \"{}\" is another gateway's, too",
+                "`receipt.path` = \"{}\" is used by another gateway, too; choose another path",
                 receipt.path
             ));
         }
@@ -46,7 +46,8 @@ pub(super) fn check(settings: &SmsSettings, mistakes: &mut Vec<Mistake>) {
             );
         }
         if receipt.verify.is_none() && !listen.is_empty() && !is_loopback {
-            found.push("`receipt.verify` is missing, and others reach the listener: anyone could say what became of messages".into());
+            found.push("`receipt.verify` is missing, but other machines can reach the listener: anyone could send \
+                false receipts".into());
         }
 
         let name = &gateway.name;
@@ -89,7 +90,7 @@ fn check_gateway(gateway: &GatewaySettings, receipt: &ReceiptSettings, found: &m
     }
     if receipt.id.is_empty() && receipt.reference.is_empty() {
         found.push(
-            "`receipt.id` and `receipt.ref` are empty: one of them says which message it is".into(),
+            "`receipt.id` and `receipt.ref` are empty; set one of them, which names the message of a receipt".into(),
         );
     }
     if receipt.state.is_empty()
@@ -98,7 +99,7 @@ fn check_gateway(gateway: &GatewaySettings, receipt: &ReceiptSettings, found: &m
             .values()
             .all(|meaning| *meaning == ReceiptMeaning::Ignore)
     {
-        found.push("`receipt.state` and `receipt.map` must say what became of a message".into());
+        found.push("`receipt.state` and `receipt.map` must say what happened to a message".into());
     }
     if receipt.list.is_some() && receipt.format != ReceiptFormat::Json {
         found.push("`receipt.list` is for `receipt.format` = \"json\"".into());
@@ -115,9 +116,7 @@ fn check_proof(
     found: &mut Vec<String>,
 ) {
     if proof.twilio.is_some() && proof.path_token.is_some() {
-        found.push(
-            "`receipt.verify` has `twilio` and `path_token`: a provider has one of them".into(),
-        );
+        found.push("`receipt.verify` has `twilio` and `path_token`; set only one of them".into());
     }
     if proof.secret().is_none() && proof.allow.is_empty() {
         found.push("`receipt.verify` is empty: give `twilio`, `path_token` or `allow`".into());

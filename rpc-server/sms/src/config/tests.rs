@@ -169,7 +169,7 @@ fn each_mistake_in_a_gateway_over_http_names_it_and_what_would_be_right() {
     check(
         "/response/rules",
         json!([{"code": ["0"], "class": "sent"}]),
-        "`http.response.code` does not say",
+        "`http.response.code` is empty",
     );
     check_new("json", json!({}), "a request has one body");
     check_new("method", "GET".into(), "which has no body");

@@ -33,7 +33,7 @@ impl Address {
             .map_err(|_| example())?;
         if authority.contains('@') {
             return Err(MappingError::new(
-                "it must not have a name and password; `auth` is the place for them",
+                "it must not contain a user name and password; put them into `auth`",
             ));
         }
         let host = uri
@@ -100,7 +100,7 @@ impl Url {
         let example = target.render(|_| "x".into());
         if !example.is_ascii() || example.contains('#') || example.parse::<Uri>().is_err() {
             return Err(MappingError::new(
-                "its path and query must not have spaces, `#` or letters beyond ASCII; write %20 for a space",
+                "its path and query must not have spaces, `#` or letters outside ASCII; write %20 for a space",
             ));
         }
         Ok(Self { address, target })

@@ -176,7 +176,7 @@ impl fmt::Display for NumberError {
                 "it may have digits, a leading `+`, spaces, hyphens, dots, slashes and pairs of brackets"
             }
             Self::NoCallingCode => {
-                "it has no calling code; write it with one, as +44 and the number, or set `default_region`"
+                "it has no calling code; write the number with one, for example +44, or set `default_region`"
             }
             Self::UnknownCallingCode => "no country has its calling code",
             Self::Length => "its country has no numbers of this length",

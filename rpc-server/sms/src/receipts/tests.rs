@@ -317,7 +317,7 @@ fn each_mistake_in_the_settings_of_receipts_is_named() {
     );
     check(
         &|all| all.gateways.push(all.gateways[0].clone()),
-        "is another gateway's, too",
+        "is used by another gateway, too",
     );
     check(
         &|all| all.gateways[0].kind = crate::config::GatewayKind::File,
@@ -334,9 +334,9 @@ fn each_mistake_in_the_settings_of_receipts_is_named() {
     );
     check(
         &receipt(|one| one.reference.clear()),
-        "one of them says which message",
+        "set one of them, which names the message",
     );
-    check(&receipt(|one| one.map.clear()), "must say what became");
+    check(&receipt(|one| one.map.clear()), "must say what happened");
     check(
         &receipt(|one| one.list = Some(String::new())),
         "`receipt.list` is for",
@@ -372,7 +372,7 @@ fn a_proof_that_is_empty_twofold_or_no_address_is_a_mistake() {
 
     check(
         |proof| proof.path_token = Some("{secret.token}".into()),
-        "a provider has one of them",
+        "set only one of them",
     );
     check(
         |proof| proof.twilio = None,

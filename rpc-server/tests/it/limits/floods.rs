@@ -71,7 +71,7 @@ async fn floods_of_lines_that_lead_to_nothing_are_slowed_down_and_then_closed() 
         let last = flood(&mut client, &line).await;
         assert!(
             last.starts_with(
-                "{\"code\":8,\"message\":\"more than `throttle.frames_per_second` of 1000"
+                "{\"code\":8,\"message\":\"more cheap lines than `throttle.frames_per_second` (1000)"
             ),
             "{line}: {last}"
         );
@@ -118,7 +118,7 @@ async fn bad_lines_calls_without_time_and_calls_with_wrong_params_are_slowed_dow
         assert_eq!(client.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
         let last = flood(&mut client, &line).await;
         assert!(
-            last.contains("more than `throttle.frames_per_second` of 100"),
+            last.contains("more cheap lines than `throttle.frames_per_second` (100)"),
             "{line}: {last}"
         );
         assert_eq!(begun.elapsed().as_secs(), 2, "{line}");

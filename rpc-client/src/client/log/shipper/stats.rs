@@ -55,7 +55,8 @@ impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str(
-                "the entry was dropped: the queue of the shipper is full; `queue_bytes_max` and `queue_entries_max` bound it",
+                "the entry was dropped: the queue of the shipper is full; raise `queue_bytes_max` or \
+                 `queue_entries_max`",
             ),
             Self::TooLong { bytes } => write!(
                 f,

@@ -18,10 +18,10 @@ impl From<StoreError> for Status {
             StoreError::Full { .. } => {
                 Self::resource_exhausted("the disk of the log store is full").with_source(error)
             }
-            StoreError::FileSizeLimit { .. } => {
-                Self::resource_exhausted("a file of the log store may not grow any more")
-                    .with_source(error)
-            }
+            StoreError::FileSizeLimit { .. } => Self::resource_exhausted(
+                "a file of the log store has reached the size limit of the server's process",
+            )
+            .with_source(error),
             // It was not taken, so that it may be sent again.
             StoreError::Overloaded | StoreError::KeysFull => {
                 Self::resource_exhausted(error.to_string())
