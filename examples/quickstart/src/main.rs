@@ -35,17 +35,17 @@ const RPC: &str = "RPC, one shared connection";
 
 const DURABLE: &str = "
 The same job over HTTP: each entry is on disk (fdatasync) before it is answered.
-All wait for the same disk, where entries that arrive together share one sync.
+All three wait for the same disk; entries that arrive together share one sync.
 ";
 const TRANSPORT: &str = "
 The transport alone: the same lines to a command that only decodes them and answers.
-What is left is system calls, wake-ups and parsing, and for HTTP short a TCP connection a call.
+This measures system calls, wake-ups and parsing; for HTTP short also a TCP connection per call.
 ";
 const CLOSING: &str = "
-One run in one process, where callers and servers share the processor, illustrates; benches/ measures.
+This is one run in one process, in which callers and servers share the processor: an illustration. To measure, use benches/.
 ";
 const START_ONE: &str = "
-By hand, a command is one line. Start a daemon that stays (or run this with --stay), and speak to it with nc:
+You can also call by hand, with one line. Start a daemon (or run this with --stay), and call it with nc:
   cargo rpc-server --data-dir /tmp/rpc-data
 ";
 
@@ -168,7 +168,7 @@ async fn ship(server: &RpcServer, entries: &Arc<[Append]>) -> Result<Row, Error>
     let stored = rpc::read_all(server.address()).await?;
     rpc::verify(entries, &stored.entries)?;
     println!(
-        "  read {} entries back in {} pages: every line is there, and none that is not",
+        "  read {} entries back in {} pages: all lines are there, and no others",
         stored.entries.len(),
         stored.pages
     );
