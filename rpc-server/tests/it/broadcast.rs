@@ -215,7 +215,7 @@ async fn assert_ended(deaf: Vec<Client<DuplexStream>>, stats: BroadcastStats) {
         assert_eq!((&late.end["code"], late.missed), (&8.into(), 0));
         let said = late.end["message"].as_str().unwrap();
         let said = said.strip_prefix("the caller is too slow for this stream: ");
-        let (waited, _) = said.unwrap().split_once(" items").unwrap();
+        let (waited, _) = said.unwrap().split_once(" waiting items").unwrap();
         let waited: u64 = waited.parse().unwrap();
         assert!(waited > 0 && late.items + waited < ITEMS);
         dropped += waited;

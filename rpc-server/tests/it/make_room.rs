@@ -61,7 +61,7 @@ async fn expect_to_be_asked(client: &mut Client<TcpStream>) {
     let notice: Value = serde_json::from_str(&client.line().await).unwrap();
     assert_eq!(notice["event"], "goaway");
     let message = notice["message"].as_str().unwrap();
-    assert!(message.contains("rested longest"), "{message}");
+    assert!(message.contains("idle longest"), "{message}");
 }
 
 #[tokio::test]

@@ -346,7 +346,7 @@ fn a_listener_is_refused_where_a_key_needs_another_one() {
     refused(
         &listener("require_authentication = true"),
         &[],
-        "needs something to show",
+        "needs a way to authenticate",
     );
 }
 
@@ -565,7 +565,7 @@ fn settings_of_the_log_that_others_keep_from_working_are_refused() {
         refused(
             &format!("[log]\nretention_age_s = 3600{segment}"),
             &[],
-            "`log.retention_age_s` is 3600, and `log.segment_age_s` (",
+            "`log.retention_age_s` is 3600, but the newest file, which is always kept",
         );
     }
 

@@ -42,7 +42,7 @@ fn each_mistake_names_its_place_its_value_and_what_would_be_right() {
         "did you mean \"premium_rate\"? The kinds are mobile, fixed_line",
     );
     check(json!({"segments_max": 0}), "`segments_max` is 0");
-    check(json!({"key_days": 700}), "raise it to that");
+    check(json!({"key_days": 700}), "raise `keep_days` to that");
     check(
         json!({"data": "../sms.sqlite"}),
         "must be the name of a file",
@@ -67,7 +67,7 @@ fn each_mistake_names_its_place_its_value_and_what_would_be_right() {
     let quiet = json!({"hours": "21:00-09:00", "zone": "UTC"});
     check(
         json!({"class": {"otp": {"quiet": quiet}}}),
-        "for marketing alone",
+        "only for marketing",
     );
     check(
         json!({"gateways": [{"name": "a b"}]}),
@@ -195,7 +195,7 @@ fn settings_of_a_gateway_that_do_not_fit_together_are_named() {
         gateway["http"]["sign"] =
             serde_json::json!({"kind": "tc3", "key": "a", "secret": "{secret.token}"});
     });
-    assert!(both[0].contains("are both there"), "{both:?}");
+    assert!(both[0].contains("are both set"), "{both:?}");
     let path = http(|gateway| {
         gateway["http"]["auth"].take();
         gateway["http"]["url"] = "https://api.example.net/v1".into();

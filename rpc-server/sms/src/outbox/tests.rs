@@ -497,10 +497,7 @@ async fn a_message_that_cannot_be_sent_is_refused_with_the_reason() {
         &with(&|send| send.text = None),
         "neither `text` nor `template`",
     );
-    check(
-        &with(&|send| send.template = Some("a".into())),
-        "both there",
-    );
+    check(&with(&|send| send.template = Some("a".into())), "both set");
     check(
         &with(&|send| send.text = Some(String::new())),
         "it is empty",
@@ -508,7 +505,7 @@ async fn a_message_that_cannot_be_sent_is_refused_with_the_reason() {
     check(&with(&|send| send.text = Some("a\0b".into())), "NUL");
     check(
         &with(&|send| send.text = Some("a".repeat(1531))),
-        "11 segments, and may take 10",
+        "11 segments, and may take at most 10",
     );
     check(&with(&|send| send.priority = Some(10)), "`priority` is 10");
     check(

@@ -140,7 +140,7 @@ async fn unknown_commands_and_calls_that_are_cancelled_at_once_are_slowed_down_t
         assert!(
             flood(&mut client, &line)
                 .await
-                .contains("`throttle.frames_per_second` of 100"),
+                .contains("`throttle.frames_per_second` (100)"),
             "{line}"
         );
         assert_eq!(begun.elapsed().as_secs(), 2, "{line}");

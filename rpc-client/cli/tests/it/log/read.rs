@@ -65,7 +65,11 @@ fn read_finds_entries_by_text_trace_and_time() {
 
     let wrong = server.rpc(&["log", "read", "--since", "yesterday"]);
     assert_eq!(wrong.exit, 2);
-    assert!(wrong.stderr.contains("as 10m or 2h"), "{}", wrong.stderr);
+    assert!(
+        wrong.stderr.contains("for example 10m or 2h"),
+        "{}",
+        wrong.stderr
+    );
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn tail_says_which_entries_were_deleted_before_it_read_them_and_which_the_log_ha
     let said = [(); 3].map(|()| tail.next_error_line());
     assert_eq!(
         said[0],
-        format!("rpc: {address}: 11 entries behind entry 9 were deleted before they were read")
+        format!("rpc: {address}: 11 entries after entry 9 were deleted before they were read")
     );
     assert!(
         said[1].contains("code 14 UNAVAILABLE: stops"),
