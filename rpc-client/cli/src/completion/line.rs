@@ -54,7 +54,9 @@ impl<'l> Line<'l> {
                 let Some(option) = line.option(word) else {
                     continue;
                 };
-                let has_value = option.get_action().takes_values() && !word.contains('=');
+                let has_value = option.get_action().takes_values()
+                    && !option.is_require_equals_set()
+                    && !word.contains('=');
                 let value = if has_value { rest.next() } else { None };
                 if has_value && value.is_none() {
                     line.place = Place::ValueOf(option);
@@ -187,6 +189,8 @@ mod tests {
             ("rpc health l", "service"),
             ("rpc log ", "subcommand of log"),
             ("rpc log tail --le", "option of tail"),
+            ("rpc log ship --journal --be", "option of ship"),
+            ("rpc log ship --journal --begin ", "value of begin"),
             ("rpc completion ", "value of shell"),
             ("rpc pipe x", "nothing"),
         ] {

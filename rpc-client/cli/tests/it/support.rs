@@ -141,6 +141,18 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts a command whose output is piped, as [`command`] makes it.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
     pub(crate) fn next_line(&mut self) -> String {
         self.stdout.next().expect("a line follows").unwrap()
     }
@@ -193,14 +205,7 @@ impl Running {
 }
 
 pub(crate) fn start_rpc_at(address: &str, arguments: &[&str]) -> Running {
-    let mut child = command(address, arguments).spawn().unwrap();
-    let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-    let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-    Running {
-        child,
-        stdout,
-        stderr,
-    }
+    Running::of(command(address, arguments))
 }
 
 pub(crate) fn rpc_at(address: &str, arguments: &[&str], input: impl AsRef<[u8]>) -> Ran {

@@ -56,6 +56,26 @@ impl Level {
             Self::Fatal => "fatal",
         }
     }
+
+    /// The level of a severity of syslog (RFC 5424, section 6.2.1), which is the `PRIORITY` of systemd's journal, too: 0 to 2
+    /// are fatal, 3 error, 4 warn, 5 and 6 info, 7 debug. There are no others.
+    ///
+    /// ```
+    /// use rpc_core::api::log::Level;
+    ///
+    /// assert_eq!(Level::of_severity(3), Some(Level::Error));
+    /// assert_eq!(Level::of_severity(8), None);
+    /// ```
+    pub fn of_severity(severity: u8) -> Option<Self> {
+        match severity {
+            0..=2 => Some(Self::Fatal),
+            3 => Some(Self::Error),
+            4 => Some(Self::Warn),
+            5 | 6 => Some(Self::Info),
+            7 => Some(Self::Debug),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Level {

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use rpc_core::api::log::{Append, Fields, Level, SERVICE_BYTES_MAX, TS_MAX};
 use serde_json::{Map, Value};
 use syslog_loose::{
-    IncompleteDate, Message, Protocol, SyslogSeverity, Variant, parse_message_with_year_exact,
+    IncompleteDate, Message, Protocol, Variant, parse_message_with_year_exact,
     parse_message_with_year_exact_tz,
 };
 
@@ -100,15 +100,8 @@ fn with_dash<'t>(text: &'t str, msg: &'t str) -> &'t str {
 }
 
 fn level_of(message: &Message<&str>) -> Level {
-    match message.severity {
-        Some(SyslogSeverity::SEV_EMERG | SyslogSeverity::SEV_ALERT | SyslogSeverity::SEV_CRIT) => {
-            Level::Fatal
-        }
-        Some(SyslogSeverity::SEV_ERR) => Level::Error,
-        Some(SyslogSeverity::SEV_WARNING) => Level::Warn,
-        Some(SyslogSeverity::SEV_DEBUG) => Level::Debug,
-        Some(SyslogSeverity::SEV_NOTICE | SyslogSeverity::SEV_INFO) | None => Level::Info,
-    }
+    let severity = message.severity.map(|severity| severity as u8);
+    severity.and_then(Level::of_severity).unwrap_or(Level::Info)
 }
 
 /// The name of the program. On a Unix socket there is no host before it, and it is taken for one.

@@ -1,8 +1,9 @@
-//! `rpc log ship`: the lines of a file, or of standard input, as entries of the log.
+//! `rpc log ship`: the lines of a file or of standard input, or the entries of the journal, as entries of the log.
 
 mod files;
 mod identity;
 mod input;
+mod journal;
 mod lines;
 mod next;
 mod resume;
@@ -18,17 +19,20 @@ use rpc_core::api::log::Level;
 use crate::Target;
 use crate::exit::Failure;
 
-/// Send the lines of a file, or of standard input, to the log as they are written
+/// Send the lines of a file, of standard input, or the entries of the journal to the log as they are written
 ///
 /// Each line becomes an entry. With --file, ship follows the file and sends each line that is appended. After a
 /// rotation (a rename and a new file), it sends the rest of the old file until nothing was added to it for 2 s, and
 /// then the new file. The state file records what was sent, so that a later run continues there: no line is lost or
-/// sent twice, however the run before has ended. While the log cannot be reached, ship waits.
+/// sent twice, however the run before has ended. With --journal, it does the same with the entries of systemd's journal.
+/// While the log cannot be reached, ship waits.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   rpc log ship --file /var/log/app.log --state /var/lib/rpc/app.state --service app
   rpc log ship --file old.log --state old.state --once
+  rpc log ship --journal --state /var/lib/rpc/journal.state
+  rpc log ship --journal --unit nginx --begin now --state nginx.state
   make 2>&1 | rpc log ship --service build -")]
 pub(crate) struct Ship {
     /// File to follow
@@ -39,10 +43,12 @@ pub(crate) struct Ship {
         conflicts_with = "input"
     )]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    journal: journal::Flags,
     /// File in which ship records what it has sent. The first run creates it, and begins at the first line
     #[arg(long, value_name = "PATH", conflicts_with = "input")]
     state: Option<PathBuf>,
-    /// Stop at the end of the file instead of waiting for more
+    /// Stop at the end of the file or of the journal instead of waiting for more
     #[arg(long, conflicts_with = "input")]
     once: bool,
     /// trace, debug, info, warn, error or fatal
@@ -53,7 +59,7 @@ pub(crate) struct Ship {
     service: String,
     /// `-` sends the lines of standard input. At its end, ship waits for the last answers, for 30 s or --timeout, and
     /// prints how many lines were not acknowledged
-    #[arg(value_name = "-", required_unless_present = "file", value_parser = ["-"])]
+    #[arg(value_name = "-", required_unless_present_any = ["file", "journal"], value_parser = ["-"])]
     input: Option<String>,
 }
 
@@ -65,14 +71,16 @@ impl Ship {
             level: self.level,
         };
 
-        match (self.file, self.state) {
-            (Some(file), Some(state)) => {
-                let end = if self.once {
-                    files::AtEnd::Stop
-                } else {
-                    files::AtEnd::Wait
-                };
-                files::ship(client, &file, &state, origin, end).await
+        let end = if self.once {
+            files::AtEnd::Stop
+        } else {
+            files::AtEnd::Wait
+        };
+
+        match (self.file, self.journal.settings(), self.state) {
+            (Some(file), _, Some(state)) => files::ship(client, &file, &state, origin, end).await,
+            (None, Some(settings), Some(state)) => {
+                journal::ship(client, settings, &state, end).await
             }
             _ => input::ship(client, origin, target.timeout).await,
         }

@@ -41,22 +41,11 @@ pub(super) struct State {
     pub(super) origin: Origin,
 }
 
-impl State {
+impl Stored for State {
+    const SOURCE: Source = Source::File;
+    const VERSION: u32 = VERSION;
+
     fn parse(text: &str) -> Result<Self, String> {
-        /// What each version has.
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
-        }
-
-        let versioned: Versioned = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let version = versioned.version;
-        if !(1..=VERSION).contains(&version) {
-            return Err(format!(
-                "`version` is {version}, and this `rpc` reads 1 to {VERSION}"
-            ));
-        }
-
         let state: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let length = state.to.checked_sub(state.from);
         if length.is_none_or(|length| length > BATCH_BYTES_MAX as u64) {
@@ -67,6 +56,59 @@ impl State {
         }
         Ok(state)
     }
+}
+
+/// Where the entries of a state come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Source {
+    /// The states of files do not name it.
+    #[default]
+    File,
+    Journal,
+}
+
+impl Source {
+    fn flag(self) -> &'static str {
+        match self {
+            Self::File => "--file",
+            Self::Journal => "--journal",
+        }
+    }
+}
+
+/// A state as a state file holds it, as JSON.
+pub(super) trait Stored: Serialize + Sized {
+    const SOURCE: Source;
+    /// The version that is written; that and all before it are read.
+    const VERSION: u32;
+
+    /// Reads a state of this source and of one of these versions.
+    fn parse(text: &str) -> Result<Self, String>;
+}
+
+/// Reads any state, or says why `S` is not in it.
+fn parse<S: Stored>(text: &str) -> Result<S, String> {
+    /// What each state has.
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+        #[serde(default)]
+        source: Source,
+    }
+
+    let Versioned { version, source } =
+        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if source != S::SOURCE {
+        return Err(format!("it is that of a run with `{}`", source.flag()));
+    }
+    if !(1..=S::VERSION).contains(&version) {
+        return Err(format!(
+            "`version` is {version}, and this `rpc` reads 1 to {}",
+            S::VERSION
+        ));
+    }
+    S::parse(text)
 }
 
 /// What tells a file from others, whatever its name: a number is given anew once its file is deleted, so the beginning of the
@@ -88,7 +130,7 @@ pub(super) struct StateFile {
 
 impl StateFile {
     /// Locks the file and reads it; without one there is no state yet.
-    pub(super) fn open(path: &Path) -> Result<(Self, Option<State>), Failure> {
+    pub(super) fn open<S: Stored>(path: &Path) -> Result<(Self, Option<S>), Failure> {
         let lock = with_suffix(path, ".lock");
         let doing = || format!("cannot lock {}", lock.display());
         let file = File::create(&lock).map_err(|error| Failure::io(&doing(), &error))?;
@@ -112,7 +154,7 @@ impl StateFile {
         Ok((state_file, state))
     }
 
-    fn read(&self) -> Result<Option<State>, Failure> {
+    fn read<S: Stored>(&self) -> Result<Option<S>, Failure> {
         let path = self.path.display();
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
@@ -120,20 +162,20 @@ impl StateFile {
             Err(error) => return Err(Failure::io(&format!("cannot read {path}"), &error)),
         };
 
-        let state = State::parse(&text).map_err(|message| Failure::Usage {
+        let state = parse(&text).map_err(|message| Failure::Usage {
             message: format!("{path} is not a state file of `rpc log ship`: {message}"),
-            hint: "name another file; a new one begins with the first line".into(),
+            hint: "name another file; without one ship begins anew".into(),
         })?;
         Ok(Some(state))
     }
 
     /// Replaces the file, and returns once that would outlive a loss of power.
-    pub(super) fn write(&self, state: &State) -> Result<(), Failure> {
+    pub(super) fn write(&self, state: &impl Stored) -> Result<(), Failure> {
         self.replace(state)
             .map_err(|error| Failure::io(&format!("cannot write {}", self.path.display()), &error))
     }
 
-    fn replace(&self, state: &State) -> io::Result<()> {
+    fn replace(&self, state: &impl Stored) -> io::Result<()> {
         let new = with_suffix(&self.path, ".new");
         let mut file = File::create(&new)?;
         file.write_all(serde_json::to_string(state)?.as_bytes())?;

@@ -1,5 +1,6 @@
 //! `rpc log ship`.
 
+mod journal;
 mod rotations;
 
 use std::fs::{File, OpenOptions};
