@@ -124,7 +124,7 @@ pub(crate) fn exit_code(error: &Error) -> u8 {
 }
 
 /// Whether the address was refused before anything was tried.
-fn is_no_address(error: &Error) -> bool {
+pub(crate) fn is_no_address(error: &Error) -> bool {
     let Some(source) = error.source().filter(|_| error.is_unreachable()) else {
         return false;
     };

@@ -32,7 +32,6 @@ use crate::time::Inherited;
 pub use context::CallContext;
 pub(crate) use hedge::Hedging;
 use options::{Idempotency, Options};
-#[cfg(feature = "log")]
 pub(crate) use ready::cannot_work;
 pub(crate) use retry::{Budget, FailedTry, RetryState};
 pub(crate) use start::{Attempt, Items};

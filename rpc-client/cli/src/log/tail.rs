@@ -16,7 +16,7 @@ use super::page;
 use super::read::last_entries;
 use super::show::{Display, Shown};
 use crate::Target;
-use crate::exit::{Failure, describe};
+use crate::exit::{Failure, describe, is_no_address};
 use crate::output::complain;
 
 /// Time between attempts while the server is away, and between streams that lead nowhere; also what a last word to it
@@ -197,6 +197,6 @@ pub(crate) fn is_passing(error: &Error) -> bool {
             let code = status.code();
             status.is_rejected() || code == Code::UNAVAILABLE || code == Code::DEADLINE_EXCEEDED
         }
-        None => error.code() != Code::INTERNAL,
+        None => error.code() != Code::INTERNAL && !is_no_address(error),
     }
 }

@@ -232,6 +232,13 @@ fn what_is_wrong_with_the_arguments_is_said_before_anything_is_sent() {
 }
 
 #[test]
+fn watch_of_an_address_that_is_not_one_ends_and_does_not_try_again() {
+    let ran = rpc_at("localhost", &["sms", "watch"], "");
+    assert_eq!((ran.exit, &*ran.stdout), (2, ""));
+    assert!(!ran.stderr.contains("trying again"), "{}", ran.stderr);
+}
+
+#[test]
 fn watch_goes_on_after_a_restart_of_the_server_and_misses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let address = format!("unix:{}", dir.path().join("rpc.sock").display());

@@ -16,11 +16,14 @@
 
 #[cfg(feature = "tracing")]
 pub mod layer;
+mod refusal;
 #[cfg(feature = "log")]
 pub mod shipper;
 
 #[cfg(feature = "tracing")]
 pub use layer::{LayerBuilder, LogGuard, LogLayer, layer};
+
+pub use refusal::is_final;
 
 #[cfg(feature = "log")]
 pub use shipper::{BlockingShipper, Dropped, Shipped, Shipper, ShipperConfig, ShipperStats};

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use rpc_client::{Client, Code, Error};
-use rpc_core::api::log::{APPEND_BATCH, BatchAppended};
+use rpc_client::log::is_final;
+use rpc_client::{Client, Error};
+use rpc_core::api::log::{APPEND_BATCH, BatchAppended, BatchError};
 use rpc_core::backoff::Backoff;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::exit::describe;
+use crate::exit::{describe, is_no_address};
 use crate::output::complain;
 
 /// Bounds of the time between tries while the log takes nothing.
@@ -48,7 +49,7 @@ impl Sender {
     /// Sends a batch until it is in the log; `entries` are those of [`entries`](super::lines::entries).
     ///
     /// # Errors
-    /// The log refuses the batch, and would again.
+    /// The log refuses the batch, and would again; or the address is not one.
     pub(super) async fn send(&mut self, batch: u64, entries: String) -> Result<(), Error> {
         let entries = RawValue::from_string(entries).expect("entries are written as JSON");
         let producer = self.producer.clone();
@@ -64,7 +65,7 @@ impl Sender {
                 self.note_back();
                 return Ok(());
             };
-            if is_final(&error) {
+            if is_final(&error) || is_no_address(&error) {
                 return Err(error);
             }
 
@@ -92,31 +93,10 @@ impl Sender {
     }
 }
 
-/// Whether the log would answer the same again. What it cannot do now, as with a full disk, it can later.
-fn is_final(error: &Error) -> bool {
-    const REFUSALS: [Code; 5] = [
-        Code::INVALID_ARGUMENT,
-        Code::NOT_FOUND,
-        Code::PERMISSION_DENIED,
-        Code::UNIMPLEMENTED,
-        Code::UNAUTHENTICATED,
-    ];
-
-    match error.status() {
-        Some(status) => REFUSALS.contains(&status.code()) || status.code() >= Code::from(1000),
-        // An address that is not one stays that.
-        None => error.code() == Code::INVALID_ARGUMENT,
-    }
-}
-
 /// Whether the log has another batch of the producer with this number.
 pub(super) fn is_conflict(error: &Error) -> bool {
-    // That of `BatchError::Conflict`.
-    let conflict = Code::from(1001);
-
-    error
-        .status()
-        .is_some_and(|status| status.code() == conflict)
+    let answer = error.status().cloned().map(BatchError::from);
+    matches!(answer, Some(BatchError::Conflict))
 }
 
 /// Numbers from the system: two programs that start together do not have the same.

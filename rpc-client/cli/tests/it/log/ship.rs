@@ -387,6 +387,16 @@ fn lines_of_standard_input_that_the_log_did_not_acknowledge_are_counted() {
 }
 
 #[test]
+fn an_address_that_is_not_one_ends_ship_and_is_not_tried_again() {
+    let long = format!("unix:/{}", "x".repeat(200));
+    for address in ["localhost", &long] {
+        let ran = rpc_at(address, &["log", "ship", "-"], "one\n");
+        assert_eq!((ran.exit, &*ran.stdout), (2, ""), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("trying again"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_state_belongs_to_a_file_and_its_flags_are_checked() {
     let dir = tempfile::tempdir().unwrap();
     let address = nowhere(&dir);

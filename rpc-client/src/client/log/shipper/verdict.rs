@@ -5,7 +5,7 @@ use std::time::Duration;
 use rpc_core::Code;
 use serde::Deserialize;
 
-use crate::call::cannot_work;
+use super::super::refusal::is_final;
 use crate::error::Error;
 
 /// What is done with a batch that was not acknowledged.
@@ -21,15 +21,6 @@ pub(super) enum Verdict {
     Refused,
 }
 
-/// The answers of a log that will not take the batch: for what it is, or for whose it is.
-const REFUSALS: [Code; 5] = [
-    Code::INVALID_ARGUMENT,
-    Code::NOT_FOUND,
-    Code::PERMISSION_DENIED,
-    Code::UNIMPLEMENTED,
-    Code::UNAUTHENTICATED,
-];
-
 #[derive(Deserialize)]
 struct Mistake {
     index: usize,
@@ -37,24 +28,26 @@ struct Mistake {
 
 impl Verdict {
     pub(super) fn of(error: &Error) -> Self {
+        if is_final(error) {
+            return Self::of_refusal(error);
+        }
         let Some(status) = error.status() else {
             return Self::of_no_answer(error);
         };
 
-        // The codes of the command's own errors: the number belongs to another batch, or is too old.
-        let is_refusal = REFUSALS.contains(&status.code()) || status.code() >= Code::from(1000);
-        if !is_refusal {
-            let is_for_later = status.is_rejected()
-                || status.retry_after().is_some()
-                || status.code() == Code::UNAVAILABLE;
-            return match is_for_later {
-                true => Self::Again(status.retry_after().unwrap_or_default()),
-                // A full disk and a line that is too long for the server have the same code.
-                false => Self::Doubtful,
-            };
+        let is_for_later = status.is_rejected()
+            || status.retry_after().is_some()
+            || status.code() == Code::UNAVAILABLE;
+        match is_for_later {
+            true => Self::Again(status.retry_after().unwrap_or_default()),
+            // A full disk and a line that is too long for the server have the same code.
+            false => Self::Doubtful,
         }
+    }
+
+    fn of_refusal(error: &Error) -> Self {
         match error.details::<Mistake>() {
-            Ok(Some(Mistake { index })) if status.code() == Code::INVALID_ARGUMENT => {
+            Ok(Some(Mistake { index })) if error.code() == Code::INVALID_ARGUMENT => {
                 Self::Without(index)
             }
             _ => Self::Refused,
@@ -63,12 +56,7 @@ impl Verdict {
 
     /// The server has not answered, or with what is no answer.
     fn of_no_answer(error: &Error) -> Self {
-        if cannot_work(error) {
-            return Self::Refused;
-        }
-
         match error.code() {
-            Code::INVALID_ARGUMENT => Self::Refused,
             // A reply that cannot be read, and none in time.
             Code::INTERNAL => Self::Doubtful,
             Code::DEADLINE_EXCEEDED if error.was_sent() => Self::Doubtful,
