@@ -6,8 +6,8 @@
 //! meanwhile, and how soon calls succeeded again, and fails where a bound is broken.
 //!
 //! ```text
-//! .ci/netns --short     each fault once, half a minute
-//! .ci/netns --full      each fault under each load
+//! .ci/netns --short     each fault once, half a minute; a service that logs loses it for 15 s
+//! .ci/netns --full      each fault under each load; a service that logs loses it for a minute
 //! ```
 //!
 //! It needs root, `ip` (iproute2) and `nft` (nftables), and says so where it does not have them. Without
@@ -19,8 +19,10 @@ mod fault;
 mod namespaces;
 mod probes;
 mod server;
+mod shipping;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use case::{Case, Measured};
 use client::Load;
@@ -43,8 +45,12 @@ async fn main() -> Result<ExitCode> {
         ["client-without-pings", address] => client::run_without_pings(address)
             .await
             .map(|()| ExitCode::SUCCESS),
-        ["--full"] => check(&Case::all()).await,
-        ["--short"] => check(&Case::short()).await,
+        ["server-of-log"] => shipping::serve().await.map(|()| ExitCode::SUCCESS),
+        ["service", address] => shipping::run_service(address)
+            .await
+            .map(|()| ExitCode::SUCCESS),
+        ["--full"] => check(&Case::all(), Duration::from_secs(60)).await,
+        ["--short"] => check(&Case::short(), Duration::from_secs(15)).await,
         _ => {
             println!("skipped: `.ci/netns` runs it, with --short or --full");
             Ok(ExitCode::SUCCESS)
@@ -52,7 +58,8 @@ async fn main() -> Result<ExitCode> {
     }
 }
 
-async fn check(cases: &[Case]) -> Result<ExitCode> {
+/// `outage` is how long the network of a service that logs is lost.
+async fn check(cases: &[Case], outage: Duration) -> Result<ExitCode> {
     if let Err(missing) = namespaces::is_possible().await {
         println!("skipped: {missing}");
         return Ok(ExitCode::SUCCESS);
@@ -60,9 +67,9 @@ async fn check(cases: &[Case]) -> Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         // However it ends, what was made is dropped, and with it processes and namespaces.
-        measured = measure(cases) => {
-            let (measured, courses) = measured?;
-            let is_kept = report_courses(&courses);
+        outcome = measure(cases, outage) => {
+            let Outcome { measured, courses, shipped } = outcome?;
+            let is_kept = report_courses(&courses) & report_shipped(&shipped);
             let code = report(&measured);
             Ok(if is_kept { code } else { ExitCode::FAILURE })
         }
@@ -71,12 +78,24 @@ async fn check(cases: &[Case]) -> Result<ExitCode> {
     }
 }
 
-/// All faults of one load at the same time, and what is lost of probes beside them: most of the time is spent waiting.
-async fn measure(cases: &[Case]) -> Result<(Vec<(Case, Measured)>, Vec<Result<String>>)> {
+/// What was measured, and what became of the rest.
+struct Outcome {
+    measured: Vec<(Case, Measured)>,
+    courses: Vec<Result<String>>,
+    shipped: Result<String>,
+}
+
+/// All faults of one load at the same time, and what is lost of probes and of a log beside them: most of the time is spent waiting.
+async fn measure(cases: &[Case], outage: Duration) -> Result<Outcome> {
     let numbered = Course::ALL.into_iter().enumerate();
     let courses = join_all(numbered.map(|(n, course)| course.run(Fault::ALL.len() + n)));
-    let (measured, courses) = tokio::join!(measure_cases(cases), courses);
-    Ok((measured?, courses))
+    let shipping = shipping::run(Fault::ALL.len() + Course::ALL.len(), outage);
+    let (measured, courses, shipped) = tokio::join!(measure_cases(cases), courses, shipping);
+    Ok(Outcome {
+        measured: measured?,
+        courses,
+        shipped,
+    })
 }
 
 async fn measure_cases(cases: &[Case]) -> Result<Vec<(Case, Measured)>> {
@@ -107,6 +126,15 @@ fn report_courses(courses: &[Result<String>]) -> bool {
     }
     println!();
     courses.iter().all(Result::is_ok)
+}
+
+/// Whether each entry was in the log, or counted there.
+fn report_shipped(shipped: &Result<String>) -> bool {
+    match shipped {
+        Ok(line) => println!("A service whose log was away: {line}\n"),
+        Err(error) => eprintln!("BROKEN a service whose log was away: {error}"),
+    }
+    shipped.is_ok()
 }
 
 fn report(measured: &[(Case, Measured)]) -> ExitCode {

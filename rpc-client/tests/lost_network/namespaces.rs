@@ -97,7 +97,7 @@ impl Pair {
 
     /// Runs this program again at one end, and ends it with this one.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Result<Child> {
-        let namespace = if arguments[0] == "server" {
+        let namespace = if arguments[0].starts_with("server") {
             &self.server
         } else {
             &self.client

@@ -149,13 +149,13 @@ fn settled(writer: &Writer) -> Value {
     }
 }
 
-fn last(client: &Client) -> u64 {
+pub(super) fn last(client: &Client) -> u64 {
     let stats: LogStats = client.call(STATS, &json!({})).unwrap();
     stats.last
 }
 
 /// Waits until the log has this number of entries.
-fn wait_for(client: &Client, count: u64) {
+pub(super) fn wait_for(client: &Client, count: u64) {
     let begun = Instant::now();
     while last(client) < count {
         assert!(begun.elapsed() < WAIT_MAX, "{} of {count}", last(client));
