@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::pending;
 use super::queue::LogQueue;
 use crate::config::LoggerConfig;
 
@@ -58,9 +59,26 @@ impl<R: Write> File<R> {
         let before = Length::of(&self.config.file);
         let roller = self.roller().map_err(|error| (0, error))?;
 
-        roller
+        let written = roller
             .write(lines)
-            .map_err(|error| (keep_whole_lines(&self.config.file, &before, lines), error))
+            .map_err(|error| (keep_whole_lines(&self.config.file, &before, lines), error))?;
+
+        let bytes = before.bytes.saturating_add(lines.len() as u64);
+        if bytes >= self.config.file_bytes_max {
+            self.publish();
+        }
+        Ok(written)
+    }
+
+    /// Renames full files whose renaming by the library has failed: behind a write that has filled a file.
+    fn publish(&mut self) {
+        let Some(roller) = &mut self.roller else {
+            return;
+        };
+        // The library's thread has ended then, and renames nothing meanwhile.
+        if roller.flush().is_ok() {
+            pending::publish(&self.config.file, self.config.files_max);
+        }
     }
 
     /// Has the file opened anew at the next write: someone may have moved it away, or its directory.

@@ -72,7 +72,7 @@ fn roller(config: &LoggerConfig) -> Result<LogRoller, String> {
         _ => Path::new("."),
     };
 
-    pending::publish(dir, name, config.files_max);
+    pending::publish(&config.file, config.files_max);
     LogRollerBuilder::new(dir, Path::new(name))
         .rotation(Rotation::SizeBased(RotationSize::Bytes(
             config.file_bytes_max,

@@ -1,34 +1,61 @@
-//! Full files that a process has left under the names that they have until their own are free.
+//! Full files under the names that they have until their own are free.
 //!
 //! The library `logroller` renames a full file to `FILE.pending.N` and then, in a thread of its own, to `FILE.1`. What a
-//! killed process leaves in between, the library never looks at again: it would stay on the disk beyond all bounds.
+//! killed process leaves in between, or a renaming that fails, the library never looks at again: it would stay on the disk
+//! beyond all bounds.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-/// Gives the files `NAME.pending.N` of a directory the names of full files, from the oldest to the newest, and deletes what
-/// is too old, or cannot be renamed.
-pub(super) fn publish(dir: &Path, name: &str, files_max: u64) {
-    for pending in pending(dir, name) {
-        let renamed = rename(&pending, &dir.join(name), files_max);
-        if let Err(error) = renamed.or_else(|_| fs::remove_file(&pending)) {
+/// Gives the files `FILE.pending.N` the names of full files, from the oldest to the newest. One that cannot be renamed stays
+/// while there is room for as many full files, and is tried again the next time; otherwise it is deleted. The library must
+/// not rename files meanwhile.
+pub(super) fn publish(file: &Path, files_max: u64) {
+    let pending = numbered(file, ".pending.");
+    let mut left = pending.len() as u64;
+    for path in pending {
+        let Err(error) = rename(&path, file, files_max) else {
+            left -= 1;
+            continue;
+        };
+
+        let full = numbered(file, ".").len() as u64;
+        if full + left <= files_max {
             tracing::warn!(
-                file = %pending.display(), %error,
-                "cannot delete an older file of a logger; it takes room on the disk until it is deleted by hand"
+                file = %path.display(), %error,
+                "cannot rename a full file of a logger; it is tried again when the next one is full"
             );
+            continue;
+        }
+        match fs::remove_file(&path) {
+            Ok(()) => left -= 1,
+            Err(error) => tracing::warn!(
+                file = %path.display(), %error,
+                "cannot delete an older file of a logger; it takes room on the disk until it is deleted by hand"
+            ),
         }
     }
 }
 
-/// The files, from the oldest to the newest.
-fn pending(dir: &Path, name: &str) -> Vec<PathBuf> {
-    let prefix = format!("{name}.pending.");
+/// The files whose names have this text and a number behind that of the file, by their numbers.
+fn numbered(file: &Path, between: &str) -> Vec<PathBuf> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!("{name}{between}");
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+
     // A directory that is missing is made later, and one that cannot be read has an error of its own then.
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let numbered = entries.filter_map(|entry| {
-        let number = entry.file_name().to_str()?.strip_prefix(&prefix)?.parse();
-        Some((number.ok()?, entry.path()))
+    let entries = fs::read_dir(dir.unwrap_or(Path::new(".")));
+    let numbered = entries.into_iter().flatten().flatten().filter_map(|entry| {
+        let number: u64 = entry
+            .file_name()
+            .to_str()?
+            .strip_prefix(&prefix)?
+            .parse()
+            .ok()?;
+        let is_file = entry.metadata().is_ok_and(|metadata| metadata.is_file());
+        is_file.then(|| (number, entry.path()))
     });
 
     let mut numbered: Vec<(u64, PathBuf)> = numbered.collect();
@@ -36,26 +63,35 @@ fn pending(dir: &Path, name: &str) -> Vec<PathBuf> {
     numbered.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Makes a file the newest of the full ones. The oldest is replaced if there are as many as there may be.
+/// Puts a file among the full ones, behind those that were written to later: where its renaming has failed before, the library
+/// has given newer ones their names. The oldest is replaced if there are as many as there may be.
 fn rename(pending: &Path, file: &Path, files_max: u64) -> io::Result<()> {
-    if files_max == 0 {
-        return fs::remove_file(pending);
-    }
-
     let full = |n: u64| {
         let mut path = file.as_os_str().to_owned();
         path.push(format!(".{n}"));
         PathBuf::from(path)
     };
-    let free = (1..=files_max).find(|n| !full(*n).exists());
-    for n in (1..free.unwrap_or(files_max)).rev() {
+    let written = modified(pending)?;
+    let is_newer = |n: &u64| modified(&full(*n)).is_ok_and(|other| other > written);
+    let Some(place) = (1..=files_max).find(|n| !is_newer(n)) else {
+        return fs::remove_file(pending);
+    };
+
+    let free = (place..=files_max).find(|n| !full(*n).exists());
+    for n in (place..free.unwrap_or(files_max)).rev() {
         fs::rename(full(n), full(n + 1))?;
     }
-    fs::rename(pending, full(1))
+    fs::rename(pending, full(place))
+}
+
+fn modified(path: &Path) -> io::Result<SystemTime> {
+    fs::metadata(path)?.modified()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[track_caller]
@@ -65,7 +101,7 @@ mod tests {
             fs::write(dir.path().join(name), name).unwrap();
         }
 
-        publish(dir.path(), "a.log", files_max);
+        publish(&dir.path().join("a.log"), files_max);
         let entries = fs::read_dir(dir.path()).unwrap();
         let mut left: Vec<String> = entries
             .map(|entry| {
@@ -112,13 +148,41 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_renamed_is_deleted() {
+    fn what_could_not_be_renamed_before_goes_behind_what_was_full_later() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("a.log.1")).unwrap();
-        let pending = dir.path().join("a.log.pending.1");
-        fs::write(&pending, "full").unwrap();
+        let now = SystemTime::now();
+        for (age, name) in ["a.log.1", "a.log.pending.7", "a.log.2"].iter().enumerate() {
+            let path = dir.path().join(name);
+            fs::write(&path, name).unwrap();
+            let file = fs::File::options().append(true).open(&path).unwrap();
+            let written = now - Duration::from_secs(10 * age as u64);
+            file.set_modified(written).unwrap();
+        }
 
-        publish(dir.path(), "a.log", 1);
-        assert!(!pending.exists());
+        publish(&dir.path().join("a.log"), 5);
+        let content = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(
+            ["a.log.1", "a.log.2", "a.log.3"].map(content),
+            ["a.log.1", "a.log.pending.7", "a.log.2"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_renamed_stays_while_there_is_room_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.log");
+        let pending = [1, 2].map(|n| dir.path().join(format!("a.log.pending.{n}")));
+        fs::create_dir(dir.path().join("a.log.1")).unwrap();
+        for path in &pending {
+            fs::write(path, "full").unwrap();
+        }
+
+        publish(&file, 1);
+        assert!(!pending[0].exists(), "there is room for one");
+        assert!(pending[1].exists());
+
+        fs::remove_dir(dir.path().join("a.log.1")).unwrap();
+        publish(&file, 1);
+        assert!(!pending[1].exists() && dir.path().join("a.log.1").is_file());
     }
 }

@@ -1,4 +1,5 @@
 use std::fs;
+use std::time::Duration;
 
 use super::*;
 
@@ -91,4 +92,36 @@ fn a_full_file_that_a_killed_process_has_left_is_renamed_before_the_logger_write
     assert!(!pending.exists());
     let full = fs::read_to_string(dir.path().join("orders.log.1"));
     assert_eq!(full.unwrap(), "full");
+}
+
+#[test]
+fn a_full_file_whose_renaming_has_failed_is_renamed_while_the_logger_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("orders.log");
+    // The library does not count a directory, and cannot replace it.
+    fs::create_dir(dir.path().join("orders.log.1")).unwrap();
+    let orders = LoggerConfig {
+        file: file.clone(),
+        file_bytes_max: 10,
+        ..logger("orders", &["1"], "")
+    };
+
+    let queue = output::file(&orders, Vec::new()).unwrap();
+    for line in ["first\n", "second\n", "third\n"] {
+        queue.push(line.as_bytes());
+        queue.flush(Duration::from_secs(60));
+    }
+    queue.close();
+    queue.wait_for_end();
+
+    let content = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let found = ["orders.log", "orders.log.1", "orders.log.2"].map(content);
+    assert_eq!(found, ["third\n", "second\n", "first\n"]);
+    let names = fs::read_dir(dir.path()).unwrap();
+    let is_pending = |name: &str| name.contains(".pending.");
+    assert!(
+        !names
+            .flatten()
+            .any(|it| is_pending(&it.file_name().to_string_lossy()))
+    );
 }

@@ -61,13 +61,28 @@ impl Found {
 /// What a rotation has put behind the name of a file, the oldest first: a higher number is older, an earlier date is, too.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Suffix {
-    Number(Reverse<u64>),
+    Numbered(Numbered),
     Date(Vec<u64>),
 }
 
+/// A number of a rotation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Numbered {
+    Number(Reverse<u64>),
+    /// The loggers of this project give a full file such a name until `.1` is free. A higher number is newer.
+    Pending(u64),
+}
+
 impl Suffix {
-    /// `.1` and `-20261130`, as well as `.2026-11-30T08:00:00Z`; files with other names are not those of a rotation.
+    /// `.1` and `-20261130`, as well as `.2026-11-30T08:00:00Z` and `.pending.1`; files with other names are not those of a
+    /// rotation.
     fn parse(text: &str) -> Option<Self> {
+        if let Some(number) = text.strip_prefix(".pending.") {
+            let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+            let number = number.parse().ok().filter(|_| is_number)?;
+            return Some(Self::Numbered(Numbered::Pending(number)));
+        }
+
         let text = text.strip_prefix(['.', '-'])?;
         let is_part = |it: char| it.is_ascii_digit() || "-_.:TZ".contains(it);
         if !text.starts_with(|it: char| it.is_ascii_digit()) || !text.chars().all(is_part) {
@@ -78,7 +93,7 @@ impl Suffix {
         let numbers = parts.filter(|part| !part.is_empty()).map(str::parse);
         let numbers: Vec<u64> = numbers.collect::<Result<_, _>>().ok()?;
         Some(match numbers[..] {
-            [number] if number < YEAR_MIN => Self::Number(Reverse(number)),
+            [number] if number < YEAR_MIN => Self::Numbered(Numbered::Number(Reverse(number))),
             _ => Self::Date(numbers),
         })
     }
@@ -153,7 +168,7 @@ fn in_order(mut files: Vec<Found>) -> Vec<Found> {
     // One that is being compressed is there twice.
     files.dedup_by(|next, before| next.is_compressed && next.suffix == before.suffix);
 
-    let is_number = |found: &Found| matches!(found.suffix, Some(Suffix::Number(_)));
+    let is_number = |found: &Found| matches!(found.suffix, Some(Suffix::Numbered(_)));
     let numbered = files.partition_point(is_number);
     let newest = |files: &[Found]| files.iter().map(|found| found.modified_ms).max();
     if newest(&files[..numbered]) > newest(&files[numbered..]) {
@@ -175,7 +190,8 @@ mod tests {
 
     #[test]
     fn names_that_rotations_give_are_told_from_those_of_other_files() {
-        let number = |number| Some(Suffix::Number(Reverse(number)));
+        let number = |number| Some(Suffix::Numbered(Numbered::Number(Reverse(number))));
+        let pending = |number| Some(Suffix::Numbered(Numbered::Pending(number)));
         let date = |parts: &[u64]| Some(Suffix::Date(parts.to_vec()));
         for (suffix, expected) in [
             ("", None),
@@ -185,6 +201,10 @@ mod tests {
             (".2026-11-30", date(&[2026, 11, 30])),
             ("-2026-11-30T08:01:02Z", date(&[2026, 11, 30, 8, 1, 2])),
             ("-20261130-1796025600", date(&[20_261_130, 1_796_025_600])),
+            (".pending.12", pending(12)),
+            (".pending.", None),
+            (".pending.+1", None),
+            ("-pending.1", None),
             ("2", None),
             ("_old", None),
             (".json", None),
@@ -231,6 +251,10 @@ mod tests {
             &["-20261129.gz", "-20261130", "-20261201"],
         );
         check(&[(".1", 5), (".1.gz", 5)], &[".1"]);
+        check(
+            &[(".pending.10", 9), (".1", 5), (".pending.9", 1), (".2", 2)],
+            &[".2", ".1", ".pending.9", ".pending.10"],
+        );
         check(&[(".1", 9), ("-20261130", 5)], &["-20261130", ".1"]);
         check(&[(".1", 5), ("-20261130", 9)], &[".1", "-20261130"]);
     }

@@ -101,6 +101,27 @@ fn whole_files_that_came_and_were_rotated_while_the_log_was_away_are_sent() {
 }
 
 #[test]
+fn full_files_of_a_logger_that_could_not_be_renamed_are_sent_in_their_turn() {
+    let server = Server::start();
+    let mut writer = Writer::new();
+    writer.write(1);
+    writer.rotate_to(".1");
+    writer.write(2);
+    writer.ship_once(&server.address);
+
+    for suffix in [".pending.9", ".pending.10"] {
+        writer.write(1);
+        writer.rotate_to(suffix);
+        let file = OpenOptions::new().append(true).open(writer.beside(suffix));
+        let long_ago = SystemTime::now() - Duration::from_secs(60);
+        file.unwrap().set_modified(long_ago).unwrap();
+    }
+    writer.write(1);
+    writer.ship_once(&server.address);
+    assert_eq!(shipped(&server), numbered(2..=6));
+}
+
+#[test]
 fn an_old_file_that_is_still_written_to_and_files_of_other_programs_are_not_sent() {
     let server = Server::start();
     let mut writer = Writer::new();
