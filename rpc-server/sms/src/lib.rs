@@ -1,6 +1,6 @@
 //! The SMS service: numbers, texts, the states of a message, and the outbox that holds them.
 //!
-//! The rooms, from the ground up: [`message`] (ids), [`text`] (encodings and segments), [`number`] (phone numbers),
+//! The rooms, from the ground up: [`message`] (ids and parts), [`text`] (encodings and segments), [`number`] (phone numbers),
 //! [`limits`] (of messages to one number), [`states`] (what may become of a message), [`outcome`] (what an answer of a gateway means),
 //! [`store`] (the outbox on disk), [`mapping`] (the parts of which a gateway's request is described), [`config`] (settings), [`gateway`] (what brings messages to a provider), [`outbox`] (what connects
 //! them), [`receipts`] (taken from providers over HTTP), [`service`] (the commands).

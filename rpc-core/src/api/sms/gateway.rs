@@ -70,7 +70,7 @@ pub struct Receipt {
     pub id: Option<String>,
     /// What the receipt says.
     pub state: ReceiptState,
-    /// When, in milliseconds since 1970.
+    /// When, in milliseconds since 1970. It is not kept: a change has the time at which it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
     /// The provider's code that says why it was not delivered: a word without a long number, of at most 64 bytes. Anything

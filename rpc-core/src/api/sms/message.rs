@@ -261,6 +261,14 @@ pub struct Message {
     pub attempt: u32,
     /// The segments of its text.
     pub segments: u32,
+    /// Number of parts that the gateway made of it in the last attempt; missing where its answer was about the whole
+    /// message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<u32>,
+    /// Number of these parts that the gateway accepted. A message of which it accepted only some is `failed` or
+    /// `unknown`, and sending it again needs `may_double`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts_sent: Option<u32>,
     /// The encoding of its text.
     pub encoding: Encoding,
     /// What went wrong last.
@@ -405,7 +413,7 @@ pub struct Event {
 pub struct Resend {
     /// The message.
     pub id: String,
-    /// Whether it may arrive twice: needed for `unknown` and `undelivered` ones.
+    /// Whether it may arrive twice: needed for `unknown` and `undelivered` ones, and where a gateway has parts of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_double: bool,
     /// The gateway, if not the one before.

@@ -2,7 +2,7 @@
 
 use hyper::header::HeaderName;
 
-use super::{GatewaySettings, HttpAuth, HttpMethod, HttpSettings, Mistake};
+use super::{AnswerFormat, GatewaySettings, HttpAuth, HttpMethod, HttpSettings, Mistake};
 use crate::mapping::{FormatString, Placeholder, SecretSource, Url, authorities, did_you_mean};
 use crate::outcome::{Rule, RuleClass};
 
@@ -187,12 +187,17 @@ fn check_response(http: &HttpSettings, found: &mut Vec<String>) {
     }
 
     let codes = response.code.iter().map(|pointer| ("code", pointer));
-    for (key, pointer) in codes.chain([("ref", &response.reference)]) {
+    let parts = response.parts.iter().map(|pointer| ("parts", pointer));
+    for (key, pointer) in codes.chain(parts).chain([("ref", &response.reference)]) {
         if !pointer.is_empty() && !pointer.starts_with('/') {
             found.push(format!(
                 "`http.response.{key}` = \"{pointer}\" must be a JSON pointer, for example \"/id\""
             ));
         }
+    }
+
+    if response.parts.is_some() && response.format != AnswerFormat::Json {
+        found.push("`http.response.parts` is for `http.response.format` = \"json\"".into());
     }
 
     let looks_at_code = |rule: &Rule| !rule.code.is_empty() || !rule.code_prefix.is_empty();

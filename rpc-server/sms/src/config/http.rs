@@ -126,6 +126,10 @@ pub struct ResponseSettings {
     /// JSON pointer to the code that rules look at, as "/code"; of several, the first that the answer has.
     #[serde(deserialize_with = "one_or_many")]
     pub code: Vec<String>,
+    /// JSON pointer to a list with an answer for each part of a long message, as "/messages"; `ref` and `code` are then those
+    /// of each. The message is sent when all parts are, and `failed` where one is refused after others were accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<String>,
     /// Rules: the first that matches says what an answer means. Of answers that none matches, 429 is throttled, 500 to 599
     /// are what `on_5xx` says, and all others leave it unknown.
     #[schemars(with = "Vec<serde_json::Value>")]

@@ -218,6 +218,15 @@ fn settings_of_a_gateway_that_do_not_fit_together_are_named() {
         file[0].contains("`http` is for `kind` = \"http\""),
         "{file:?}"
     );
+    let parts = http(|gateway| {
+        gateway["http"]["response"]["format"] = "text".into();
+        gateway["http"]["response"]["parts"] = "messages".into();
+    });
+    assert!(
+        parts[0].contains("`http.response.parts` = \"messages\" must be a JSON pointer")
+            && parts[1].contains("`http.response.format` = \"json\""),
+        "{parts:?}"
+    );
     let secret = http(|gateway| gateway["http"]["secrets"]["token"] = "hunter2".into());
     assert!(!secret[0].contains("hunter2"), "{secret:?}");
 }

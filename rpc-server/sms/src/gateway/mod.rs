@@ -6,6 +6,7 @@ mod http;
 use futures::future::BoxFuture;
 use std::time::Duration;
 
+use crate::message::Parts;
 use crate::outcome::RuleClass;
 use crate::store::Claimed;
 
@@ -59,12 +60,12 @@ pub enum Submission {
     },
     /// The provider has answered.
     Answered {
-        /// What the answer means.
+        /// What the answer means: of several parts, that of the one that decides.
         class: RuleClass,
         /// Why, without the number and the text.
         reason: Option<String>,
-        /// The provider's name for the message.
-        reference: Option<String>,
+        /// The parts that it has made of the message, and those that it has accepted.
+        parts: Parts,
         /// How long it wants to be left alone.
         retry_after: Option<Duration>,
     },
@@ -76,7 +77,7 @@ impl Submission {
         Self::Answered {
             class: RuleClass::Sent,
             reason: None,
-            reference,
+            parts: Parts::whole(reference),
             retry_after: None,
         }
     }

@@ -127,12 +127,11 @@ impl GatewayTally {
         }
     }
 
+    /// Counts an attempt, and the segments of it that the gateway has accepted.
     pub(super) fn note_attempt(&self, outcome: AttemptOutcome, segments: u32) {
         self.attempts[outcome.place()].fetch_add(1, Ordering::Relaxed);
-        if outcome == AttemptOutcome::Answered(RuleClass::Sent) {
-            self.segments
-                .fetch_add(u64::from(segments), Ordering::Relaxed);
-        }
+        self.segments
+            .fetch_add(u64::from(segments), Ordering::Relaxed);
     }
 
     /// Counts a message that failed for good.

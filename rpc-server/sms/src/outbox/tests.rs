@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::config::OnUnknown;
 use crate::gateway::Submission;
-use crate::message::{Class, MessageId};
+use crate::message::{Class, MessageId, Parts};
 use crate::outcome::RuleClass;
 use crate::states::State;
 use crate::store::{Claimed, Viewer};
@@ -138,7 +138,7 @@ fn answered(class: RuleClass, retry_after: Option<Duration>) -> Submission {
     Submission::Answered {
         class,
         reason: None,
-        reference: None,
+        parts: Parts::default(),
         retry_after,
     }
 }
@@ -288,7 +288,7 @@ async fn a_message_that_is_refused_for_good_fails_at_once() {
     let refused = Submission::Answered {
         class: RuleClass::Permanent,
         reason: Some("number".into()),
-        reference: None,
+        parts: Parts::default(),
         retry_after: None,
     };
     let gateway = Scripted::default().then(refused);

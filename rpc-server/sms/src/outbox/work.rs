@@ -11,6 +11,7 @@ use super::lane::{RestReason, Turn};
 use super::tally::AttemptOutcome;
 use super::{Lane, Outbox};
 use crate::gateway::Submission;
+use crate::message::Parts;
 use crate::outcome::RuleClass;
 use crate::store::{AttemptEnd, AttemptEvent, Claimed, StoreError};
 
@@ -187,10 +188,11 @@ fn next_gateway(outbox: &Outbox, lane: &Lane, message: &Claimed) -> String {
 async fn attempt(outbox: &Outbox, lane: &Arc<Lane>, message: Claimed) {
     let submission = lane.gateway.submit(&message).await;
     let outcome = outcome_of(&submission);
-    lane.tally.note_attempt(outcome, message.layout.segments);
+    lane.tally
+        .note_attempt(outcome, segments_of(&submission, &message));
 
     let event = judge(outbox, lane, &message, submission);
-    if let AttemptEvent::RefusedForGood { error } = &event {
+    if let AttemptEvent::RefusedForGood { error, .. } = &event {
         lane.tally.note_failure(error);
     }
     record(outbox, &message, event).await;
@@ -205,9 +207,21 @@ fn outcome_of(submission: &Submission) -> AttemptOutcome {
     }
 }
 
+/// The segments that the gateway has accepted.
+fn segments_of(submission: &Submission, message: &Claimed) -> u32 {
+    match submission {
+        Submission::Answered { parts, .. } if parts.count > 0 => parts.sent(),
+        Submission::Answered {
+            class: RuleClass::Sent,
+            ..
+        } => message.layout.segments,
+        _ => 0,
+    }
+}
+
 /// What an attempt's end means for the message and for the gateway.
 fn judge(outbox: &Outbox, lane: &Lane, message: &Claimed, submission: Submission) -> AttemptEvent {
-    let (class, reason, reference, retry_after) = match submission {
+    let (class, reason, parts, retry_after) = match submission {
         Submission::NotSent { error } => {
             lane.note_error(&error);
             lane.rest(None, RestReason::Down);
@@ -215,28 +229,29 @@ fn judge(outbox: &Outbox, lane: &Lane, message: &Claimed, submission: Submission
         }
         Submission::Unsendable { error } => {
             lane.note_error(&error);
-            return AttemptEvent::RefusedForGood { error };
+            return refused_for_good(error);
         }
         Submission::NoAnswer { error } => {
             lane.note_error(&error);
             return AttemptEvent::NoAnswer {
                 error,
                 resend: lane.resends_unknown(),
+                parts: Parts::default(),
             };
         }
         Submission::Answered {
             class,
             reason,
-            reference,
+            parts,
             retry_after,
-        } => (class, reason, reference, retry_after),
+        } => (class, reason, parts, retry_after),
     };
 
     let error = reason.unwrap_or_else(|| word(class).to_owned());
     match class {
         RuleClass::Sent => {
             lane.note_accepted();
-            return AttemptEvent::Accepted { reference };
+            return AttemptEvent::Accepted { parts };
         }
         RuleClass::Throttled => lane.rest(retry_after, RestReason::Throttled),
         RuleClass::GatewayDown => lane.rest(retry_after, RestReason::Down),
@@ -246,11 +261,15 @@ fn judge(outbox: &Outbox, lane: &Lane, message: &Claimed, submission: Submission
     lane.note_error(&error);
 
     match class {
-        RuleClass::Permanent => AttemptEvent::RefusedForGood { error },
         RuleClass::Unknown => AttemptEvent::NoAnswer {
             error,
             resend: lane.resends_unknown(),
+            parts,
         },
+        // The parts that were accepted would arrive twice.
+        _ if class == RuleClass::Permanent || parts.sent() > 0 => {
+            AttemptEvent::RefusedForGood { error, parts }
+        }
         RuleClass::Temporary => again(outbox, lane, message, error),
         // It is not the message's fault: it goes back to the head, here or at the next gateway.
         _ => AttemptEvent::Refused {
@@ -258,6 +277,13 @@ fn judge(outbox: &Outbox, lane: &Lane, message: &Claimed, submission: Submission
             retry_at: outbox.now_ms(),
             gateway: next_gateway(outbox, lane, message),
         },
+    }
+}
+
+fn refused_for_good(error: String) -> AttemptEvent {
+    AttemptEvent::RefusedForGood {
+        error,
+        parts: Parts::default(),
     }
 }
 
@@ -275,7 +301,7 @@ fn word(class: RuleClass) -> &'static str {
 /// The next attempt of a message that was refused for the moment, if it may have one.
 fn again(outbox: &Outbox, lane: &Lane, message: &Claimed, error: String) -> AttemptEvent {
     if message.tries >= outbox.0.attempts_max {
-        return AttemptEvent::RefusedForGood { error };
+        return refused_for_good(error);
     }
 
     let gateway = next_gateway(outbox, lane, message);

@@ -2,8 +2,10 @@
 
 mod code;
 mod judge;
+mod parts;
 mod rules;
 
 pub use code::is_code;
 pub use judge::{Answer, Outcome, Verdict, judge};
+pub use parts::deciding;
 pub use rules::{On5xx, Pattern, Rule, RuleClass, RuleError};

@@ -56,6 +56,8 @@ pub(super) fn as_message(message: Message) -> api::Message {
         gateway: message.gateway,
         attempt: message.attempt,
         segments: message.layout.segments,
+        parts: Some(message.parts).filter(|parts| *parts > 0),
+        parts_sent: Some(message.parts_sent).filter(|_| message.parts > 0),
         encoding: message.layout.encoding,
         error: message.error,
         receipt: message.receipt,

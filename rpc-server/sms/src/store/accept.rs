@@ -67,6 +67,8 @@ impl Tables {
             receipt: None,
             created_at: now,
             updated_at: now,
+            parts: 0,
+            parts_sent: 0,
         };
 
         self.insert(message, &mut row, &number_name, now)?;

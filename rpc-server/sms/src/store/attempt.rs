@@ -1,5 +1,7 @@
 //! Attempts: claimed, ended, asked for again.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::row::{COLUMNS, Column, MessageRow, row_limit};
@@ -7,7 +9,7 @@ use super::tables::{BeginsAgain, Change, Tables};
 use super::{
     AttemptEnd, AttemptEvent, ClaimRules, Claimed, Content, Refusal, Resend, StoreError, Viewer,
 };
-use crate::message::{Class, MessageId};
+use crate::message::{Class, MessageId, Parts};
 use crate::number::Number;
 use crate::states::{Event, State, Step};
 use crate::text::{Encoding, Layout};
@@ -136,11 +138,8 @@ impl Tables {
             ..Change::default()
         };
         match &end.event {
-            AttemptEvent::Accepted { reference } => {
-                let step = self.apply(&mut row, Event::Accepted, Change::default(), now)?;
-                if let Some(reference) = reference.as_deref().filter(|_| step != Step::Refused) {
-                    self.name_part(&mut row, reference, now)?;
-                }
+            AttemptEvent::Accepted { parts } => {
+                self.end_parts(&mut row, Event::Accepted, Change::default(), parts, now)?;
             }
 
             AttemptEvent::Refused {
@@ -156,12 +155,16 @@ impl Tables {
                 self.apply(&mut row, Event::Refused, change, now)?;
             }
 
-            AttemptEvent::RefusedForGood { error } => {
-                self.apply(&mut row, Event::RefusedForGood, failed(error), now)?;
+            AttemptEvent::RefusedForGood { error, parts } => {
+                self.end_parts(&mut row, Event::RefusedForGood, failed(error), parts, now)?;
             }
 
-            AttemptEvent::NoAnswer { error, resend } => {
-                let step = self.apply(&mut row, Event::NoAnswer, failed(error), now)?;
+            AttemptEvent::NoAnswer {
+                error,
+                resend,
+                parts,
+            } => {
+                let step = self.end_parts(&mut row, Event::NoAnswer, failed(error), parts, now)?;
                 if *resend && step == Step::To(State::Unknown) {
                     let change = Change {
                         due_at: Some(now),
@@ -200,7 +203,9 @@ impl Tables {
         } else {
             Event::Resend
         };
-        if crate::states::next(row.state, event) == Step::Refused {
+        // A gateway has parts of it, which would arrive twice.
+        let doubles_parts = row.parts_sent > 0 && !resend.may_double;
+        if doubles_parts || crate::states::next(row.state, event) == Step::Refused {
             let may = crate::states::next(row.state, Event::ResendMayDouble) != Step::Refused;
             let refusal = if may {
                 Refusal::MayDouble
@@ -228,19 +233,54 @@ impl Tables {
         Ok(row.attempt + 1)
     }
 
-    /// Keeps the gateway's name of an attempt, and takes the receipts that came before it.
-    fn name_part(
+    /// Ends an attempt, and keeps what is known of its parts also where the state stays.
+    fn end_parts(
         &mut self,
         row: &mut MessageRow,
-        reference: &str,
+        event: Event,
+        change: Change,
+        parts: &Parts,
+        now: u64,
+    ) -> Result<Step, StoreError> {
+        if parts.count > 0 {
+            (row.parts, row.parts_sent) = (parts.count, parts.sent());
+        }
+        let step = self.apply(row, event, change, now)?;
+
+        match step {
+            Step::Refused => return Ok(step),
+            Step::Stays if parts.count > 0 => self.write(row, now)?,
+            Step::Stays | Step::To(_) => {}
+        }
+        self.name_parts(row, parts, now)?;
+        Ok(step)
+    }
+
+    /// Keeps the gateway's names of an attempt's parts, and takes the receipts that came before them.
+    fn name_parts(
+        &mut self,
+        row: &mut MessageRow,
+        parts: &Parts,
         now: u64,
     ) -> Result<(), StoreError> {
-        // A gateway that gives a name twice: receipts are of the newer one.
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO parts (gateway, reference, seq, attempt) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![row.gateway, reference, row.seq, row.attempt])?;
+        let names: BTreeSet<&str> = parts.references().collect();
+        // Parts that were not accepted never have a receipt, so that the message is never delivered by those of others.
+        let missing = parts.count.saturating_sub(parts.sent()) as usize;
+        let needed = row_limit(names.len() + missing);
 
-        self.take_early_receipts(row, reference, now)
+        for reference in &names {
+            // A gateway that gives a name twice: receipts are of the newer one.
+            self.connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO parts (gateway, reference, seq, attempt, needed) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![row.gateway, reference, row.seq, row.attempt, needed])?;
+        }
+
+        for reference in names {
+            self.take_early_receipts(row, reference, now)?;
+        }
+        Ok(())
     }
 
     /// The message and attempt of a gateway's name.

@@ -23,7 +23,8 @@ const READERS: usize = 2;
 /// Rows that one page looks at. A filter that few messages pass gets several pages, some of them empty.
 const SCAN_MAX: usize = 20_000;
 
-const COLUMNS: &str = "id, state, masked, class, gateway, attempt, encoding, segments, error, receipt, tags, created_at, updated_at";
+const COLUMNS: &str = "id, state, masked, class, gateway, attempt, encoding, segments, error, receipt, tags, created_at, updated_at, \
+     parts, parts_sent";
 
 /// Which messages to list. The newest come first.
 #[derive(Debug, Clone)]
@@ -395,6 +396,8 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         tags: tags(row)?,
         created_at: row.get::<_, Column<u64>>(11)?.0,
         updated_at: row.get::<_, Column<u64>>(12)?.0,
+        parts: row.get(13)?,
+        parts_sent: row.get(14)?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Receipts: matched with their messages, or kept for those whose response has not come yet.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::row::{Column, MessageRow};
 use super::tables::{Change, Tables};
@@ -12,10 +12,17 @@ use crate::states::Event;
 /// any number of them.
 const EARLY_MAX: i64 = 100_000;
 
+/// The gateway of a part, and its name for it.
+type PartName<'n> = (&'n str, &'n str);
+
 impl Tables {
     pub(super) fn take_receipt(&mut self, receipt: &Receipt, now: u64) -> Result<bool, StoreError> {
         if let Some((mut row, attempt)) = self.of_receipt(receipt)? {
-            self.take(&mut row, attempt, receipt.state, receipt.error.clone(), now)?;
+            let name = receipt.reference.as_deref();
+            let part = name.map(|reference| (receipt.gateway.as_str(), reference));
+            if let Some(state) = self.of_whole(&row, attempt, part, receipt.state)? {
+                self.take(&mut row, attempt, state, receipt.error.clone(), now)?;
+            }
             return Ok(true);
         }
 
@@ -53,6 +60,60 @@ impl Tables {
         match &receipt.reference {
             Some(reference) => self.of_reference(&receipt.gateway, reference),
             None => Ok(None),
+        }
+    }
+
+    /// What a receipt says of the whole message. That one of several parts arrived says nothing before all have; that one
+    /// did not arrive says it of the message.
+    fn of_whole(
+        &self,
+        row: &MessageRow,
+        attempt: u32,
+        part: Option<PartName<'_>>,
+        state: ReceiptState,
+    ) -> Result<Option<ReceiptState>, StoreError> {
+        let Some((gateway, reference)) = part else {
+            return Ok(Some(state));
+        };
+        let needed: Option<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT needed FROM parts WHERE gateway = ?1 AND reference = ?2 AND seq = ?3 AND attempt = ?4",
+            )?
+            .query_row(params![gateway, reference, row.seq, attempt], |row| row.get(0))
+            .optional()?;
+        let Some(needed) = needed.filter(|needed| *needed > 1) else {
+            return Ok(Some(state));
+        };
+
+        // The first final one of a part holds.
+        let changed = self
+            .connection
+            .prepare_cached(
+                "UPDATE parts SET receipt = ?3 WHERE gateway = ?1 AND reference = ?2 AND coalesce(receipt, ?4) = ?4",
+            )?
+            .execute(params![
+                gateway,
+                reference,
+                Column(state),
+                Column(ReceiptState::Sent)
+            ])?;
+        if changed == 0 {
+            return Ok(None);
+        }
+
+        match state {
+            ReceiptState::Sent => Ok(None),
+            ReceiptState::Undelivered => Ok(Some(state)),
+            ReceiptState::Delivered => {
+                let arrived: i64 = self
+                    .connection
+                    .prepare_cached(
+                        "SELECT count(*) FROM parts WHERE seq = ?1 AND attempt = ?2 AND receipt = ?3",
+                    )?
+                    .query_row(params![row.seq, attempt, Column(state)], |row| row.get(0))?;
+                Ok(Some(state).filter(|_| arrived == needed))
+            }
         }
     }
 
@@ -104,9 +165,12 @@ impl Tables {
         self.connection
             .prepare_cached("DELETE FROM early_receipts WHERE gateway = ?1 AND reference = ?2")?
             .execute([&row.gateway, reference])?;
+        let (attempt, gateway) = (row.attempt, row.gateway.clone());
         for (state, error) in early {
-            let attempt = row.attempt;
-            self.take(row, attempt, state, error, now)?;
+            let part = Some((gateway.as_str(), reference));
+            if let Some(state) = self.of_whole(row, attempt, part, state)? {
+                self.take(row, attempt, state, error, now)?;
+            }
         }
         Ok(())
     }

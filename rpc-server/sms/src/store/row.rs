@@ -10,7 +10,7 @@ use crate::text::Encoding;
 
 /// The columns of a [`MessageRow`].
 pub(super) const COLUMNS: &str = "seq, id, owner, state, class, gateway, attempt, tries, due_at, expires_at, \
-     text IS NOT NULL OR template IS NOT NULL, number IS NOT NULL, error, receipt, created_at, updated_at";
+     text IS NOT NULL OR template IS NOT NULL, number IS NOT NULL, error, receipt, created_at, updated_at, parts, parts_sent";
 
 /// A message, as far as its transitions look at it.
 #[derive(Debug, Clone)]
@@ -31,6 +31,9 @@ pub(super) struct MessageRow {
     pub(super) receipt: Option<String>,
     pub(super) created_at: u64,
     pub(super) updated_at: u64,
+    /// Parts of the current attempt, as [`Parts`](crate::message::Parts) has them.
+    pub(super) parts: u32,
+    pub(super) parts_sent: u32,
 }
 
 impl MessageRow {
@@ -52,6 +55,8 @@ impl MessageRow {
             receipt: row.get(13)?,
             created_at: row.get::<_, Column<u64>>(14)?.0,
             updated_at: row.get::<_, Column<u64>>(15)?.0,
+            parts: row.get(16)?,
+            parts_sent: row.get(17)?,
         })
     }
 

@@ -10,11 +10,24 @@ use super::StoreError;
 /// Marks a database as an outbox: "rpcS".
 const APPLICATION_ID: i64 = 0x7270_6353;
 
-/// The version of the tables.
-const VERSION: i64 = 1;
+/// The version of the tables: 1, and the number of migrations.
+#[expect(clippy::cast_possible_wrap, reason = "there are a handful")]
+const VERSION: i64 = 1 + MIGRATIONS.len() as i64;
+
+/// What leads from one version to the next, the oldest first. New columns are the last ones of their tables, so that old and
+/// new outboxes have them in the same places.
+const MIGRATIONS: [&str; 1] = [
+    // Parts of messages.
+    "ALTER TABLE messages ADD COLUMN parts INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE messages ADD COLUMN parts_sent INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE parts ADD COLUMN needed INTEGER NOT NULL DEFAULT 1;
+     ALTER TABLE parts ADD COLUMN receipt INTEGER;",
+];
 
 /// `state`, `class` and `encoding` are the places of their names in the lists of their types. `ready` is 1 for a message
-/// that a gateway may claim now. `next_at` is the next time at which the sweep has something to do with a message.
+/// that a gateway may claim now. `next_at` is the next time at which the sweep has something to do with a message. `parts` of
+/// a message is 0 where the gateway's answer was about the whole of it. `needed` is the number of parts whose receipts make
+/// their message delivered.
 const TABLES: &str = "
 CREATE TABLE messages (
     seq INTEGER PRIMARY KEY,
@@ -46,7 +59,9 @@ CREATE TABLE messages (
     error TEXT,
     receipt TEXT,
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    parts INTEGER NOT NULL DEFAULT 0,
+    parts_sent INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX messages_by_key ON messages (owner, key) WHERE key IS NOT NULL;
 CREATE INDEX messages_ready ON messages (gateway, priority DESC, seq) WHERE ready = 1;
@@ -59,6 +74,8 @@ CREATE TABLE parts (
     reference TEXT NOT NULL,
     seq INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
+    needed INTEGER NOT NULL DEFAULT 1,
+    receipt INTEGER,
     PRIMARY KEY (gateway, reference)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX parts_by_message ON parts (seq);
@@ -122,6 +139,7 @@ pub(super) fn open(file: &Path) -> Result<Connection, StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     match (pragma("application_id")?, pragma("user_version")?) {
         (APPLICATION_ID, VERSION) => {}
+        (APPLICATION_ID, found @ 1..VERSION) => migrate(&connection, found)?,
         (APPLICATION_ID, found) => {
             return Err(StoreError::Newer {
                 found,
@@ -135,6 +153,22 @@ pub(super) fn open(file: &Path) -> Result<Connection, StoreError> {
     }
 
     Ok(connection)
+}
+
+/// Brings tables of an older version to this one, as a whole or not at all.
+fn migrate(connection: &Connection, found: i64) -> Result<(), StoreError> {
+    let done = usize::try_from(found - 1).expect("the caller has looked that it is 1 or more");
+    let left = MIGRATIONS[done..].concat();
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {left} PRAGMA user_version = {VERSION}; COMMIT;"
+    ))?;
+
+    tracing::info!(
+        from = found,
+        to = VERSION,
+        "the tables of the SMS outbox were brought to the version of this program"
+    );
+    Ok(())
 }
 
 fn has_tables(connection: &Connection) -> Result<bool, StoreError> {

@@ -248,6 +248,7 @@ impl Tables {
         if event == Event::Claim {
             row.attempt += 1;
             row.tries += 1;
+            (row.parts, row.parts_sent) = (0, 0);
         }
 
         self.write(row, now)?;
@@ -268,7 +269,8 @@ impl Tables {
     pub(super) fn write(&self, row: &MessageRow, now: u64) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(
             "UPDATE messages SET state = ?2, ready = ?3, due_at = ?4, expires_at = ?5, next_at = ?6, gateway = ?7, \
-             attempt = ?8, tries = ?9, error = ?10, receipt = ?11, updated_at = ?12 WHERE seq = ?1",
+             attempt = ?8, tries = ?9, error = ?10, receipt = ?11, updated_at = ?12, parts = ?13, parts_sent = ?14 \
+             WHERE seq = ?1",
         )?;
         statement.execute(params![
             row.seq,
@@ -283,6 +285,8 @@ impl Tables {
             row.error,
             row.receipt,
             Column(row.updated_at),
+            row.parts,
+            row.parts_sent,
         ])?;
 
         Ok(())

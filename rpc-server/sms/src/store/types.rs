@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::message::{AttemptId, Class, MessageId};
+use crate::message::{AttemptId, Class, MessageId, Parts};
 use crate::number::Number;
 use crate::states::State;
 use crate::text::Layout;
@@ -120,6 +120,10 @@ pub struct Message {
     pub created_at: u64,
     /// When it last changed, in milliseconds since 1970.
     pub updated_at: u64,
+    /// Number of parts that the gateway made of it in the last attempt; 0 where its answer was about the whole message.
+    pub parts: u32,
+    /// Number of these parts that the gateway accepted.
+    pub parts_sent: u32,
 }
 
 /// What is due at the time of a claim, beside what the outbox knows itself.
@@ -168,8 +172,8 @@ pub struct AttemptEnd {
 pub enum AttemptEvent {
     /// The gateway has accepted it.
     Accepted {
-        /// The gateway's name for it.
-        reference: Option<String>,
+        /// Its parts, all of which were accepted.
+        parts: Parts,
     },
     /// The gateway definitely does not have it; it is tried again.
     Refused {
@@ -184,6 +188,8 @@ pub enum AttemptEvent {
     RefusedForGood {
         /// Why.
         error: String,
+        /// Its parts, some of which may have been accepted before another one was refused.
+        parts: Parts,
     },
     /// It was written, and no answer says what became of it.
     NoAnswer {
@@ -191,6 +197,8 @@ pub enum AttemptEvent {
         error: String,
         /// Whether it is queued again at once, although it may arrive twice.
         resend: bool,
+        /// Its parts, some of which may certainly have been accepted.
+        parts: Parts,
     },
 }
 

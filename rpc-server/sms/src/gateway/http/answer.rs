@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::header::{HeaderValue, RETRY_AFTER};
-use hyper::http::response::Parts;
+use hyper::http::response::Parts as Head;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use crate::config::{AnswerFormat, ResponseSettings};
 use crate::gateway::Submission;
 use crate::mapping::text_at;
-use crate::outcome::{Answer, is_code, judge};
+use crate::message::{PARTS_MAX, Parts};
+use crate::outcome::{Answer, RuleClass, deciding, is_code, judge};
 use crate::store::{Claimed, Content};
 
 /// Longest body of an answer in bytes.
@@ -36,37 +37,92 @@ impl Answers {
     }
 
     /// Judges a whole answer.
-    pub(super) fn judge(&self, message: &Claimed, head: &Parts, body: &Bytes) -> Submission {
-        let status = head.status.as_u16();
+    pub(super) fn judge(&self, message: &Claimed, head: &Head, body: &Bytes) -> Submission {
         let body = String::from_utf8_lossy(body);
-        let json: Option<Json> = match self.settings.format {
-            AnswerFormat::Json => serde_json::from_str(&body).ok(),
-            AnswerFormat::Text => None,
+        let json: Json = match self.settings.format {
+            AnswerFormat::Json => serde_json::from_str(&body).unwrap_or_default(),
+            AnswerFormat::Text => Json::Null,
         };
-        let field = |pointer: &str| json.as_ref().and_then(|json| text_at(json, pointer));
-
-        let code = self.settings.code.iter().find_map(|pointer| field(pointer));
+        let retry_after = head.headers.get(RETRY_AFTER).and_then(retry_after);
         let answer = Answer {
-            status,
-            code: code.as_deref(),
+            status: head.status.as_u16(),
+            code: None,
             body: &body,
-            retry_after: head.headers.get(RETRY_AFTER).and_then(retry_after),
+            retry_after,
+        };
+
+        let items = self.items(&json);
+        if items.len() > PARTS_MAX {
+            return Submission::NoAnswer {
+                error: "the answer tells of more parts than a message may have".into(),
+            };
+        }
+        let judged = items
+            .iter()
+            .map(|item| self.judge_one(message, answer, item));
+        let mut judged: Vec<Judged> = judged.collect();
+
+        let parts = Parts {
+            // An answer about one part is about the whole message.
+            count: u32::try_from(items.len()).unwrap_or(0),
+            accepted: judged
+                .iter()
+                .filter(|one| one.class == RuleClass::Sent)
+                .map(|one| one.reference.clone())
+                .collect(),
+        };
+        let place = deciding(judged.iter().map(|one| one.class)).unwrap_or_default();
+        let deciding = judged.swap_remove(place);
+        Submission::Answered {
+            class: deciding.class,
+            reason: Some(deciding.reason),
+            parts: match parts.count {
+                0 | 1 => Parts { count: 0, ..parts },
+                _ => parts,
+            },
+            retry_after,
+        }
+    }
+
+    /// The answers of the message's parts; the whole answer where it does not tell of any.
+    fn items<'j>(&self, json: &'j Json) -> Vec<&'j Json> {
+        let pointer = self.settings.parts.as_deref();
+        let list = pointer.and_then(|pointer| json.pointer(pointer)?.as_array());
+        match list {
+            Some(items) if !items.is_empty() => items.iter().collect(),
+            _ => vec![json],
+        }
+    }
+
+    /// Judges the answer of a part, or the whole one.
+    fn judge_one(&self, message: &Claimed, answer: Answer<'_>, item: &Json) -> Judged {
+        let mut pointers = self.settings.code.iter();
+        let code = pointers.find_map(|pointer| text_at(item, pointer));
+        let answer = Answer {
+            code: code.as_deref(),
+            ..answer
         };
         let verdict = judge(&answer, &self.settings.rules, self.settings.on_5xx);
 
-        let told = match code.filter(|code| is_showable(code, message)) {
+        let status = answer.status;
+        let told = match code.as_deref().filter(|code| is_showable(code, message)) {
             Some(code) => format!("HTTP {status}, code {code}"),
             None => format!("HTTP {status}"),
         };
-        let reference = field(&self.settings.reference);
-        Submission::Answered {
+        Judged {
             class: verdict.class,
-            reason: Some(verdict.reason.map_or(told, str::to_owned)),
-            reference: reference
+            reason: verdict.reason.map_or(told, str::to_owned),
+            reference: text_at(item, &self.settings.reference)
                 .filter(|reference| (1..=REFERENCE_BYTES_MAX).contains(&reference.len())),
-            retry_after: verdict.retry_after,
         }
     }
+}
+
+/// The meaning of the answer of a part.
+struct Judged {
+    class: RuleClass,
+    reason: String,
+    reference: Option<String>,
 }
 
 /// Whether a code may be kept and shown: it is neither the number that the message goes to nor a part of its text.

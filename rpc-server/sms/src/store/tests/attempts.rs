@@ -201,6 +201,7 @@ async fn what_is_unknown_may_be_resent_by_rule_at_once() {
     let lost = AttemptEvent::NoAnswer {
         error: "timeout".into(),
         resend: true,
+        parts: Parts::default(),
     };
     assert_eq!(outbox.finish(&claimed, lost, NOW).await, State::Queued);
     let again = outbox.claim(1, NOW).await.remove(0);

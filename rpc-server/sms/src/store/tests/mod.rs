@@ -3,8 +3,10 @@
 mod attempts;
 mod keys;
 mod limits;
+mod parts;
 mod reading;
 mod receipts;
+mod versions;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
-use crate::message::MessageId;
+use crate::message::{MessageId, Parts};
 use crate::number::Number;
 use crate::states::State;
 use crate::text::Layout;
@@ -179,7 +181,7 @@ fn ids(claimed: &[Claimed]) -> Vec<MessageId> {
 
 fn accepted_as(reference: &str) -> AttemptEvent {
     AttemptEvent::Accepted {
-        reference: Some(reference.into()),
+        parts: Parts::whole(Some(reference.into())),
     }
 }
 

@@ -164,6 +164,7 @@ async fn texts_and_numbers_are_erased_in_time_and_old_messages_forgotten() {
             &claimed,
             AttemptEvent::RefusedForGood {
                 error: "number".into(),
+                parts: Parts::default(),
             },
             NOW,
         )

@@ -37,6 +37,7 @@ async fn a_receipt_of_an_earlier_attempt_stops_the_next_one_if_it_arrived() {
     let lost = AttemptEvent::NoAnswer {
         error: "timeout".into(),
         resend: false,
+        parts: Parts::default(),
     };
     assert_eq!(outbox.finish(&claimed, lost, NOW).await, State::Unknown);
     outbox.resend_doubtful(id).await.unwrap();

@@ -18,7 +18,7 @@ async fn request_of(mut settings: serde_json::Value, message: &Claimed) -> (Stri
     let expected = Submission::Answered {
         class: RuleClass::Sent,
         reason: Some("HTTP 200".into()),
-        reference: Some("m-1".into()),
+        parts: Parts::whole(Some("m-1".into())),
         retry_after: None,
     };
     assert_eq!(submitted, expected);
@@ -132,7 +132,7 @@ async fn refusals_and_throttling_are_told_with_their_reasons() {
         let expected = Submission::Answered {
             class,
             reason: Some(reason.into()),
-            reference: None,
+            parts: Parts::default(),
             retry_after: wait_s.map(Duration::from_secs),
         };
         assert_eq!(submitted, expected);

@@ -8,7 +8,7 @@ mod tls;
 use serde_json::json;
 
 use super::*;
-use crate::message::{Class, MessageId};
+use crate::message::{Class, MessageId, Parts};
 use crate::number::Number;
 use crate::outcome::RuleClass;
 use crate::testing::{CountingGateway, Mode};

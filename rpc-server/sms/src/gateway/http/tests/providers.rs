@@ -49,9 +49,12 @@ impl Documented {
             Submission::Answered {
                 class,
                 reason,
-                reference,
+                mut parts,
                 ..
-            } => (class, reason, reference),
+            } => {
+                assert_eq!(parts.count, 0, "it is about the whole message");
+                (class, reason, parts.accepted.pop().flatten())
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -72,6 +75,42 @@ impl Documented {
             (RuleClass::Sent, reference),
             "{status} {body}"
         );
+    }
+
+    /// Long messages, whose parts have an answer each.
+    async fn check_parts(&self) {
+        let check = async |statuses: &[&str], class, accepted: &[&str]| {
+            let parts: Vec<String> = statuses
+                .iter()
+                .zip(1..)
+                .map(|(status, n)| format!(r#"{{"message-id":"m-{n}","status":"{status}"}}"#))
+                .collect();
+            let (count, parts) = (parts.len(), parts.join(","));
+            let body = format!(r#"{{"message-count":"{count}","messages":[{parts}]}}"#);
+
+            self.provider.set_mode(Mode::answer(200, &body));
+            let submitted = self.gateway.submit(&message("hello")).await;
+            let Submission::Answered {
+                class: found,
+                parts,
+                ..
+            } = submitted
+            else {
+                panic!("{submitted:?}");
+            };
+            let names: Vec<&str> = parts.references().collect();
+            assert_eq!(
+                (found, parts.count as usize, names.as_slice()),
+                (class, count, accepted),
+                "{body}"
+            );
+        };
+
+        check(&["0", "0", "0"], RuleClass::Sent, &["m-1", "m-2", "m-3"]).await;
+        check(&["0", "1"], RuleClass::Throttled, &["m-1"]).await;
+        check(&["1", "0"], RuleClass::Throttled, &["m-2"]).await;
+        check(&["9", "15"], RuleClass::Permanent, &[]).await;
+        check(&["0", "15", "5"], RuleClass::Unknown, &["m-1"]).await;
     }
 
     fn last(&self) -> Recorded {
@@ -171,6 +210,7 @@ async fn vonage() {
         vonage.check(200, &status(code), class, reason).await;
     }
 
+    vonage.check_parts().await;
     vonage.provider.set_mode(Mode::answer(200, accepted));
     vonage.gateway.submit(&message("ж")).await;
     assert!(vonage.last().body.ends_with("&type=unicode"));
