@@ -12,8 +12,8 @@
 //! ```
 
 pub use rpc_core::api::sms::{
-    Cancelled, Checked, Class, Encoding, Event, Events, Gateway, GatewayList, GatewayState, List,
-    Message, MessageId, MessageList, MessageQuery, Messages, OptOut, OptOutAction, OptOutScope,
-    OptOutState, Pause, Paused, Receipt, ReceiptMatch, ReceiptState, Resend, Resent, Revealed,
-    Send, Sent, SmsBlockingClient, SmsClient, SmsError, SmsService, Status, Watch,
+    Cancelled, Checked, Class, Encoding, Event, Events, Extent, Gateway, GatewayList, GatewayState,
+    List, Message, MessageId, MessageList, MessageQuery, Messages, OptOut, OptOutAction,
+    OptOutScope, OptOutState, Pause, Paused, Receipt, ReceiptMatch, ReceiptState, Resend, Resent,
+    Revealed, Send, Sent, SmsBlockingClient, SmsClient, SmsError, SmsService, Status, Watch,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::StreamExt;
-use rpc_client::sms::{SmsService, Status as MessageStatus, Watch as Params};
+use rpc_client::sms::{Extent, SmsService, Status as MessageStatus, Watch as Params};
 use rpc_client::{Client, Error};
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,7 +24,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Print each change of a message's status as it happens
 ///
 /// On a terminal, changes are printed for people; elsewhere as JSON. `rpc sms watch` continues after a restart of the
-/// server without missing a change. Ctrl-C ends it.
+/// server without missing a change. If the outbox was replaced, it says so and continues with the first change of the new
+/// one. Ctrl-C ends it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -52,12 +53,15 @@ pub(crate) struct Watch {
 /// Changes as the server sent them.
 #[derive(Deserialize)]
 struct Item {
+    outbox: String,
     events: Vec<Box<RawValue>>,
     next: u64,
 }
 
 /// The way of a watch so far.
 struct Progress {
+    /// The outbox, once it is known.
+    outbox: Option<String>,
     after: Option<u64>,
     left: u64,
     is_away: bool,
@@ -67,6 +71,7 @@ impl Watch {
     pub(super) async fn run(self, target: &Target) -> Result<(), Failure> {
         let client = target.client();
         let mut progress = Progress {
+            outbox: None,
             after: self.after,
             left: self.count.unwrap_or(u64::MAX),
             is_away: false,
@@ -79,6 +84,12 @@ impl Watch {
                     progress.note_loss(&error);
                     tokio::time::sleep(PAUSE).await;
                 }
+                Err(Failure::Call(error)) => {
+                    let Some(lost) = progress.find_place(&error) else {
+                        return Err(error.into());
+                    };
+                    complain(&format!("rpc: {}: {lost}", client.address()));
+                }
                 Err(failure) => return Err(failure),
             }
         }
@@ -90,6 +101,7 @@ impl Watch {
         let params = Params {
             id: self.id.clone(),
             status: self.status.clone(),
+            outbox: progress.outbox.clone(),
             after: progress.after,
         };
         let mut output = Output::new();
@@ -106,7 +118,7 @@ impl Watch {
                 }
             }
             output.flush()?;
-            progress.note_item(client, item.next);
+            progress.note_item(client, item);
         }
 
         // A server that drains ends its streams.
@@ -124,7 +136,7 @@ impl Watch {
 }
 
 impl Progress {
-    fn note_item(&mut self, client: &Client, next: u64) {
+    fn note_item(&mut self, client: &Client, item: Item) {
         if self.is_away {
             let address = client.address();
             complain(&format!(
@@ -132,7 +144,31 @@ impl Progress {
             ));
         }
         self.is_away = false;
-        self.after = Some(next);
+        self.outbox = Some(item.outbox);
+        self.after = Some(item.next);
+    }
+
+    /// Finds a place in the outbox that there is, where the server says that this one is in none; returns what that means.
+    /// A number that was given by hand is not corrected.
+    fn find_place(&mut self, error: &Error) -> Option<String> {
+        let Extent { outbox, last } = Extent::of(error.status()?)?;
+        let (known, after) = (self.outbox.as_ref()?, self.after?);
+
+        let lost = if *known == outbox {
+            let from = last.checked_add(1).filter(|from| *from <= after)?;
+            self.after = Some(last);
+            format!(
+                "the outbox ends with change {last}: changes {from} to {after} are lost; continuing after change {last}"
+            )
+        } else {
+            self.after = Some(0);
+            format!(
+                "the server has another outbox now; changes of the old outbox after change {after} are lost; continuing \
+                 with the first change of the new outbox"
+            )
+        };
+        (self.outbox, self.is_away) = (Some(outbox), false);
+        Some(lost)
     }
 
     fn note_loss(&mut self, error: &Error) {

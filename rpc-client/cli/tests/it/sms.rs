@@ -263,6 +263,36 @@ fn watch_goes_on_after_a_restart_of_the_server_and_misses_nothing() {
 }
 
 #[test]
+fn watch_of_an_outbox_that_is_replaced_says_what_is_lost_and_shows_the_new_one_from_its_start() {
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let address = format!("unix:{}", old.path().join("rpc.sock").display());
+    let server = Server::start_at(&address, old.path());
+    let first = send(&server, "before");
+    until(&server, &first, "sent");
+    let mut watch = start_rpc_at(
+        &address,
+        &[
+            "sms", "watch", "--after", "0", "--status", "sent", "--count", "2",
+        ],
+    );
+    let event: Value = serde_json::from_str(&watch.next_line()).unwrap();
+    assert_eq!(event["id"], first);
+
+    drop(server);
+    let server = Server::start_at(&address, new.path());
+    let second = send(&server, "after");
+    let event: Value = serde_json::from_str(&watch.next_line()).unwrap();
+    assert_eq!((&event["id"], &event["event"]), (&json!(second), &json!(3)));
+    let finished = watch.finish();
+    assert_eq!(finished.exit, 0);
+    let lost = format!(
+        "rpc: {address}: the server has another outbox now; changes of the old outbox after change 3 are lost; \
+         continuing with the first change of the new outbox"
+    );
+    assert!(finished.stderr.contains(&lost), "{}", finished.stderr);
+}
+
+#[test]
 fn typed_clients_send_and_see_the_codes_of_the_service() {
     let server = Server::start();
     let address = server.address.as_str();

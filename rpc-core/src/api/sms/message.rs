@@ -6,6 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::private;
+use crate::status::{Code, Status as RpcStatus};
+
+/// Longest [`Watch::outbox`] in bytes.
+pub const OUTBOX_BYTES_MAX: usize = 64;
 
 /// Declares an enum whose names on the wire are its variants in lower case.
 macro_rules! names {
@@ -355,6 +359,9 @@ pub struct MessageList {
 }
 
 /// Which changes to watch.
+///
+/// [`outbox`](Self::outbox) and [`after`](Self::after) together are a cursor. One that does not fit the outbox is refused,
+/// with an [`Extent`] as the details: code 9 where the outbox is another one, code 11 where `after` is past its last change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -365,19 +372,46 @@ pub struct Watch {
     /// Those that lead to one of these; all where it is empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<Status>,
+    /// The outbox that `after` belongs to, as an item names it; any where it is missing. At most 64 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<String>,
     /// Those behind this number, so that a watch goes on without loss; from now on where it is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
 }
 
-/// Changes, in their order.
+/// Changes, in their order. Without an `after`, the first item comes at once and has none: its `outbox` and `next` are the
+/// place that the watch begins at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Events {
+    /// The name of the outbox, which no other one has. With `next` it is the cursor to go on with, in another call.
+    pub outbox: String,
     /// The changes.
     pub events: Vec<Event>,
     /// What to pass as `after` to go on.
     pub next: u64,
+}
+
+/// What an outbox holds: the details of the errors of a [`Watch`] whose cursor does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The name of the outbox.
+    pub outbox: String,
+    /// The number of its last change.
+    pub last: u64,
+}
+
+impl Extent {
+    /// The extent in the details of a status; `None` if the status is not about a cursor.
+    pub fn of(status: &RpcStatus) -> Option<Self> {
+        let is_of_cursor = matches!(
+            status.code(),
+            Code::FAILED_PRECONDITION | Code::OUT_OF_RANGE
+        );
+        let details = status.details().filter(|_| is_of_cursor)?;
+        serde_json::from_str(details.get()).ok()
+    }
 }
 
 /// A change of a message's status.

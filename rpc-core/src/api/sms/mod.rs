@@ -12,7 +12,8 @@ pub use gateway::{
     Paused, Receipt, ReceiptMatch, ReceiptState,
 };
 pub use message::{
-    Cancelled, Checked, Class, Encoding, Event, Events, List, Message, MessageId, MessageList,
-    MessageQuery, Messages, Resend, Resent, Revealed, Send, Sent, Status, Watch,
+    Cancelled, Checked, Class, Encoding, Event, Events, Extent, List, Message, MessageId,
+    MessageList, MessageQuery, Messages, OUTBOX_BYTES_MAX, Resend, Resent, Revealed, Send, Sent,
+    Status, Watch,
 };
 pub use service::{Sms, SmsBlockingClient, SmsClient, SmsServer, SmsService};

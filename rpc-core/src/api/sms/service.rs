@@ -38,7 +38,7 @@ pub trait Sms {
         cmdid = 1105,
         idempotent,
         no_timeout,
-        resumable(cursor = "next", param = "after")
+        resumable(cursor = "outbox", param = "outbox", cursor = "next", param = "after")
     )]
     fn watch(
         &self,

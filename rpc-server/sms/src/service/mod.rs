@@ -5,13 +5,14 @@ mod convert;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use rpc_core::api::sms::SmsService;
 pub use serve::SmsCommands;
 
 use std::sync::Arc;
 
-use futures::stream::{self, Stream};
+use futures::stream::Stream;
 use rpc_core::api::sms::{
     self as api, Cancelled, Checked, Events, GatewayList, List, MessageList, MessageQuery,
     Messages, OptOutAction, OptOutState, Paused, ReceiptMatch, Resent, Revealed, Send, Sent, Sms,
@@ -24,10 +25,8 @@ use crate::message::MessageId;
 use crate::number::Number;
 use crate::outbox::{Outbox, Problem, RefusedFor, Shortage};
 use crate::outcome::is_code;
-use crate::store::{
-    EventFilter, Filter, GatewaySwitch, OptOut, Receipt, Resend, StoreError, Viewer,
-};
-use convert::{as_event, as_message, id_of, status_of};
+use crate::store::{Filter, GatewaySwitch, OptOut, Receipt, Resend, StoreError, Viewer};
+use convert::{as_message, id_of, status_of};
 
 /// Maximum length of an idempotency key in bytes, by docs/protocol.md.
 const KEY_BYTES_MAX: usize = 128;
@@ -36,8 +35,6 @@ const IDS_MAX: usize = 100;
 /// Messages of a page of `list`.
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 500;
-/// Events of one item of `watch`.
-const EVENTS_MAX: usize = 500;
 /// Maximum length of texts that receipts bring, in bytes.
 const RECEIPT_BYTES_MAX: usize = 256;
 
@@ -324,54 +321,7 @@ impl Sms for SmsHandlers {
         context: Context,
         watch: api::Watch,
     ) -> impl Stream<Item = Result<Events, SmsError>> + std::marker::Send {
-        let mut last = self.outbox.store().last_event();
-        let after = watch.after.unwrap_or_else(|| *last.borrow_and_update());
-        let filter = watch
-            .id
-            .as_deref()
-            .map(id_of)
-            .transpose()
-            .map(|id| EventFilter {
-                viewer: self.viewer(&context),
-                id,
-                states: watch.status,
-                after,
-                limit: EVENTS_MAX,
-            });
-
-        let state = Some((filter, last));
-        stream::unfold(state, move |state| async move {
-            let (filter, mut last) = state?;
-            let mut filter = match filter {
-                Ok(filter) => filter,
-                Err(error) => return Some((Err(error), None)),
-            };
-
-            loop {
-                // Before the read: what comes behind it wakes the watch again.
-                last.borrow_and_update();
-                let read = filter.clone();
-                let page = match self
-                    .read(move |outbox| outbox.store().reader().events(&read))
-                    .await
-                {
-                    Ok(page) => page,
-                    Err(error) => return Some((Err(error), None)),
-                };
-
-                filter.after = page.next;
-                if !page.events.is_empty() {
-                    let events = Events {
-                        events: page.events.into_iter().map(as_event).collect(),
-                        next: page.next,
-                    };
-                    return Some((Ok(events), Some((Ok(filter), last))));
-                }
-                if !page.has_more && last.changed().await.is_err() {
-                    return None;
-                }
-            }
-        })
+        watch::items(self, &context, watch)
     }
 
     async fn resend(&self, context: Context, resend: &api::Resend) -> Result<Resent, SmsError> {

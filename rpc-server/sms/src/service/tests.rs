@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use rpc_core::api::sms::{
-    Class, GatewayState, List, MessageId, MessageQuery, OptOut, OptOutAction, Pause, Receipt,
-    ReceiptState, Resend, Send, SmsClient, SmsError, Status as MessageStatus, Watch,
+    Class, Extent, GatewayState, List, MessageId, MessageQuery, OptOut, OptOutAction, Pause,
+    Receipt, ReceiptState, Resend, Send, SmsClient, SmsError, Status as MessageStatus, Watch,
 };
 use rpc_core::scope::LazyCancellation;
 use rpc_core::typed::CallOptions;
@@ -299,6 +299,66 @@ async fn what_cannot_be_sent_has_a_code_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_watch_from_now_on_names_its_place_at_once_and_goes_on_from_there() {
+    let bench = Bench::new();
+    let sms = bench.client(None);
+    sms.send(&hello()).await.unwrap();
+
+    let mut watched = sms.watch(Watch::default()).await.unwrap();
+    let first = watched.next().await.unwrap().unwrap();
+    assert_eq!(
+        (first.outbox.as_str(), first.events.len(), first.next),
+        (bench.outbox.store().name(), 0, 1)
+    );
+    drop(watched);
+
+    sms.send(&hello()).await.unwrap();
+    let again = Watch {
+        outbox: Some(first.outbox),
+        after: Some(first.next),
+        ..Watch::default()
+    };
+    let mut watched = sms.watch(again).await.unwrap();
+    let missed = watched.next().await.unwrap().unwrap();
+    assert_eq!((missed.events[0].event, missed.next), (2, 2));
+}
+
+#[tokio::test]
+async fn a_watch_whose_outbox_was_replaced_is_told_what_there_is_instead_of_waiting_for_ever() {
+    let first = Bench::new();
+    first.client(None).send(&hello()).await.unwrap();
+    let second = Bench::new();
+    let sms = second.client(None);
+    let there = Extent {
+        outbox: second.outbox.store().name().to_owned(),
+        last: 0,
+    };
+
+    let refused = async |outbox: Option<&str>, after| {
+        let watch = Watch {
+            outbox: outbox.map(str::to_owned),
+            after: Some(after),
+            ..Watch::default()
+        };
+        let mut watched = sms.watch(watch).await.unwrap();
+        let status = Status::from(watched.next().await.unwrap().unwrap_err());
+        assert!(watched.next().await.is_none());
+        (status.code(), Extent::of(&status))
+    };
+    let other = Some(first.outbox.store().name());
+    let not_this = (Code::FAILED_PRECONDITION, Some(there.clone()));
+    assert_eq!(refused(other, 0).await, not_this);
+    assert_eq!(refused(other, 1).await, not_this);
+    let past_end = (Code::OUT_OF_RANGE, Some(there));
+    assert_eq!(refused(None, 1).await, past_end);
+    let long = "x".repeat(65);
+    assert_eq!(
+        refused(Some(&long), 0).await,
+        (Code::INVALID_ARGUMENT, None)
+    );
+}
+
+#[tokio::test]
 async fn a_flood_of_codes_is_refused_with_the_time_of_the_next_one_and_no_other_server_is_tried() {
     let bench = Bench::new();
     let code = Send {
@@ -448,6 +508,7 @@ async fn gateways_tell_what_waits_and_stay_paused_over_a_restart() {
             id: Some(sent.id),
             status: vec![MessageStatus::Sent],
             after: Some(0),
+            ..Watch::default()
         })
         .await
         .unwrap();
