@@ -4,7 +4,7 @@ use rpc_core::Status;
 use rpc_core::api::sms as api;
 use rpc_core::api::sms::SmsError;
 
-use crate::message::{AttemptId, Class, MessageId};
+use crate::message::{AttemptId, MessageId};
 use crate::outbox::Lane;
 use crate::store::{Content, Event, Message, OptOutScope, QueueCounts, ReceiptState, Revealed};
 
@@ -40,11 +40,6 @@ pub(super) fn as_scope(scope: OptOutScope) -> api::OptOutScope {
         OptOutScope::All => api::OptOutScope::All,
         OptOutScope::Marketing => api::OptOutScope::Marketing,
     }
-}
-
-/// Whether an opt-out is of messages of this class.
-pub(super) fn covers(scope: OptOutScope, class: Class) -> bool {
-    scope == OptOutScope::All || class == Class::Marketing
 }
 
 pub(super) fn as_message(message: Message) -> api::Message {

@@ -365,7 +365,7 @@ impl Sms for SmsHandlers {
         })
     }
 
-    async fn check(&self, _context: Context, send: &Send) -> Result<Checked, SmsError> {
+    async fn check(&self, context: Context, send: &Send) -> Result<Checked, SmsError> {
         let now = self.outbox.now_ms();
         let plan = self
             .outbox
@@ -374,12 +374,21 @@ impl Sms for SmsHandlers {
             .map_err(answers::of_problem)?;
         let mut reasons: Vec<String> = plan.problems.iter().map(Problem::message).collect();
 
-        let number = plan.to.clone();
-        let opt_out = self
-            .read(move |outbox| outbox.store().reader().opt_out(&number))
-            .await?;
-        if opt_out.is_some_and(|opt_out| convert::covers(opt_out.scope, plan.class)) {
-            reasons.push("the number has opted out".into());
+        // What only the outbox knows: opt-outs, limits, its own size.
+        let owner = context.identity().unwrap_or_default().to_owned();
+        let message = self
+            .outbox
+            .planner()
+            .message(&plan, send.clone(), owner, now);
+        let checked = self
+            .outbox
+            .store()
+            .run(move |store| store.check(&message, now))
+            .await;
+        match checked {
+            Ok(()) => {}
+            Err(StoreError::Refused(refusal)) => reasons.push(refusal.to_string()),
+            Err(error) => return Err(answers::of_store(error)),
         }
 
         Ok(Checked {

@@ -299,6 +299,30 @@ async fn what_cannot_be_sent_has_a_code_of_its_own() {
 }
 
 #[tokio::test]
+async fn check_tells_of_limits_that_send_would_meet() {
+    let bench = Bench::new();
+    let sms = bench.client(None);
+    let code = Send {
+        class: Some(Class::Otp),
+        ..hello()
+    };
+    assert!(sms.check(&code).await.unwrap().allowed);
+
+    sms.send(&code).await.unwrap();
+    let checked = sms.check(&code).await.unwrap();
+    assert!(!checked.allowed);
+    assert!(
+        checked.reasons[0].starts_with("too many messages to this number"),
+        "{:?}",
+        checked.reasons
+    );
+    assert!(
+        sms.check(&hello()).await.unwrap().allowed,
+        "other classes have no limit"
+    );
+}
+
+#[tokio::test]
 async fn a_watch_from_now_on_names_its_place_at_once_and_goes_on_from_there() {
     let bench = Bench::new();
     let sms = bench.client(None);

@@ -31,15 +31,8 @@ impl Tables {
             return Err(Refusal::KeyTooOld.into());
         }
 
-        if self.waiting() >= self.config.queue_max {
-            return Err(Refusal::QueueFull.into());
-        }
-
         let number_name = self.numbers.name(&message.to);
-        if self.is_opted_out(&number_name, message.class)? {
-            return Err(Refusal::OptedOut.into());
-        }
-        self.check_limits(message, &number_name, now)?;
+        self.check_message(message, &number_name, now)?;
 
         let (id, due_at) = (
             self.next_id(now),
@@ -88,6 +81,23 @@ impl Tables {
             state,
             is_duplicate: false,
         })
+    }
+
+    /// Refuses a message that [`accept_message`](Self::accept_message) would refuse whatever its key; changes nothing.
+    pub(super) fn check_message(
+        &self,
+        message: &NewMessage,
+        number_name: &[u8],
+        now: u64,
+    ) -> Result<(), StoreError> {
+        if self.waiting() >= self.config.queue_max {
+            return Err(Refusal::QueueFull.into());
+        }
+
+        if self.is_opted_out(number_name, message.class)? {
+            return Err(Refusal::OptedOut.into());
+        }
+        self.check_limits(message, number_name, now)
     }
 
     /// The message that has the key, if there is one. A key that is over is taken away from it.

@@ -17,6 +17,9 @@ pub trait Transitions: Send {
     /// Accepts a message, or finds the one that has its key.
     fn accept(&mut self, message: &NewMessage, now: u64) -> Result<Accepted, StoreError>;
 
+    /// Refuses a message that would not be accepted now, whatever its key; changes nothing.
+    fn check(&mut self, message: &NewMessage, now: u64) -> Result<(), StoreError>;
+
     /// Records the next attempts of a gateway, in the order of priority and acceptance, at most `limit`. Messages that
     /// expired, opted out, or have to wait for the end of quiet hours are not among them.
     fn claim(

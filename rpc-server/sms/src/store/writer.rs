@@ -244,6 +244,13 @@ impl Transitions for Tables {
         self.step(|tables| tables.accept_message(message, now))
     }
 
+    fn check(&mut self, message: &NewMessage, now: u64) -> Result<(), StoreError> {
+        self.step(|tables| {
+            let number_name = tables.numbers.name(&message.to);
+            tables.check_message(message, &number_name, now)
+        })
+    }
+
     fn claim(
         &mut self,
         gateway: &str,
