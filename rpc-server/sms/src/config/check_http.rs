@@ -14,7 +14,7 @@ pub(super) fn check(gateway: &GatewaySettings, mistakes: &mut Vec<Mistake>) {
     let http = &gateway.http;
     let mut found = Vec::new();
     check_url(http, &mut found);
-    check_texts(http, &mut found);
+    check_texts(gateway, &mut found);
     check_request(http, &mut found);
     check_response(http, &mut found);
 
@@ -74,7 +74,8 @@ fn check_url(http: &HttpSettings, found: &mut Vec<String>) {
 }
 
 /// Checks the texts with placeholders, and that the message is somewhere in them.
-fn check_texts(http: &HttpSettings, found: &mut Vec<String>) {
+fn check_texts(gateway: &GatewaySettings, found: &mut Vec<String>) {
+    let (http, has_receipts) = (&gateway.http, gateway.receipt.is_some());
     let mut placeholders = Vec::new();
     let url = Url::parse(&http.url).ok();
     if let Some(url) = &url {
@@ -102,6 +103,13 @@ fn check_texts(http: &HttpSettings, found: &mut Vec<String>) {
                 "`http.secrets` has no \"{secret}\" for {{secret.{secret}}}{near}"
             ));
         }
+    }
+
+    if placeholders.contains(&Placeholder::Callback) && !has_receipts {
+        found.push(
+            "a text of `http` has {callback}, and the gateway has no `receipt`, whose `path` belongs there"
+                .into(),
+        );
     }
 
     let has = |wanted: &[Placeholder]| placeholders.iter().any(|found| wanted.contains(found));

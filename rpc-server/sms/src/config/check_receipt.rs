@@ -27,6 +27,21 @@ pub(super) fn check(settings: &SmsSettings, mistakes: &mut Vec<Mistake>) {
         ));
     }
 
+    let public = &settings.receipts.public_url;
+    let host = public
+        .strip_prefix("https://")
+        .or_else(|| public.strip_prefix("http://"));
+    let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '{', '}', ' ']);
+    if !public.is_empty()
+        && !host
+            .map(|host| host.trim_end_matches('/'))
+            .is_some_and(is_host)
+    {
+        mistakes.push(format!(
+            "[sms.receipts] `public_url` = \"{public}\" must be an address without a path, as \"https://sms.example.net\""
+        ));
+    }
+
     let mut paths = BTreeSet::new();
     for gateway in &settings.gateways {
         let Some(receipt) = &gateway.receipt else {
@@ -65,7 +80,7 @@ fn check_gateway(gateway: &GatewaySettings, receipt: &ReceiptSettings, found: &m
     let path = &receipt.path;
     if !path.starts_with('/')
         || !path.bytes().all(|byte| byte.is_ascii_graphic())
-        || path.contains(['?', '#'])
+        || path.contains(['?', '#', '{', '}'])
     {
         found.push(format!(
             "`receipt.path` = \"{path}\" must be a path, for example \"/sms/receipts/example\""

@@ -60,7 +60,8 @@ pub struct SmsSettings {
     /// Identities that may do more than send and see their own messages.
     pub grants: GrantSettings,
     /// Listener for receipts that providers send over HTTP. `listen` is its address, for example "127.0.0.1:8891";
-    /// empty: no listener. `allow_plaintext` says whether other machines may reach this address.
+    /// empty: no listener. `allow_plaintext` says whether other machines may reach this address. `public_url` is the
+    /// address that providers use, for example `https://sms.example.net`.
     pub receipts: ReceiptsSettings,
     /// Settings for each class of messages.
     pub class: ClassesSettings,

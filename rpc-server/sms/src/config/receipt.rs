@@ -14,6 +14,24 @@ pub struct ReceiptsSettings {
     /// Whether `listen` may be an address that other machines reach: it is plain http, which a proxy with TLS belongs in
     /// front of.
     pub allow_plaintext: bool,
+    /// The address that providers reach the listener at, as `https://sms.example.net`, without a path: `{callback}` of a
+    /// gateway begins with it. Empty: `http://` and `listen`.
+    pub public_url: String,
+}
+
+impl ReceiptsSettings {
+    /// The address that a gateway's provider asks for. The secret of its path is in it as a placeholder.
+    pub(crate) fn callback(&self, receipt: &ReceiptSettings) -> String {
+        let base = match self.public_url.as_str() {
+            "" => format!("http://{}", self.listen),
+            public => public.trim_end_matches('/').to_owned(),
+        };
+        let proof = receipt.verify.as_ref();
+        let token = proof.and_then(|proof| proof.path_token.as_ref());
+        let token = token.map_or(String::new(), |token| format!("/{token}"));
+
+        format!("{base}{}{token}", receipt.path)
+    }
 }
 
 /// The receipts of a gateway.

@@ -81,6 +81,12 @@ fn each_mistake_names_its_place_its_value_and_what_would_be_right() {
         json!({"gateways": [{"name": "a", "in_flight_max": 0}]}),
         "`in_flight_max` is 0",
     );
+    for public_url in ["sms.example.net", "https://sms.example.net/sms", "https://"] {
+        check(
+            json!({"receipts": {"public_url": public_url}}),
+            "must be an address without a path",
+        );
+    }
     check(
         json!({"routes": [{"gateways": ["drj"]}]}),
         "there is no gateway \"drj\"; did you mean \"dry\"?",
@@ -227,6 +233,8 @@ fn settings_of_a_gateway_that_do_not_fit_together_are_named() {
             && parts[1].contains("`http.response.format` = \"json\""),
         "{parts:?}"
     );
+    let callback = http(|gateway| gateway["http"]["form"]["cb"] = "{callback}".into());
+    assert!(callback[0].contains("has no `receipt`"), "{callback:?}");
     let secret = http(|gateway| gateway["http"]["secrets"]["token"] = "hunter2".into());
     assert!(!secret[0].contains("hunter2"), "{secret:?}");
 }

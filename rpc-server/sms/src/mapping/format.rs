@@ -34,6 +34,8 @@ pub enum Placeholder {
     Unicode2,
     /// `unicode.YES|NO`: YES where the text is UCS-2, else NO.
     IfUnicode(String, String),
+    /// `callback`: the address that the gateway's receipts are taken at.
+    Callback,
     /// `now_s`: seconds since 1970.
     NowS,
     /// `now_iso`: the time in UTC, as 2026-11-30T08:00:00Z.
@@ -47,7 +49,7 @@ pub enum Placeholder {
 }
 
 /// The placeholders that stand alone.
-const NAMES: [(&str, Placeholder); 15] = [
+const NAMES: [(&str, Placeholder); 16] = [
     ("to", Placeholder::To),
     ("to_digits", Placeholder::ToDigits),
     ("to_national", Placeholder::ToNational),
@@ -60,6 +62,7 @@ const NAMES: [(&str, Placeholder); 15] = [
     ("segments", Placeholder::Segments),
     ("unicode", Placeholder::Unicode),
     ("unicode2", Placeholder::Unicode2),
+    ("callback", Placeholder::Callback),
     ("now_s", Placeholder::NowS),
     ("now_iso", Placeholder::NowIso),
     ("nonce", Placeholder::Nonce),

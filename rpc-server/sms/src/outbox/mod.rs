@@ -20,7 +20,7 @@ use rpc_server::blocking::BlockingPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{GatewayKind, GatewaySettings, SmsSettings};
+use crate::config::{GatewayKind, GatewaySettings, ReceiptsSettings, SmsSettings};
 use crate::gateway::{CodeTexts, FileGateway, Gateway, HttpGateway};
 use crate::message::Class;
 use crate::store::{ClaimRules, GatewaySwitch, Store, StoreError};
@@ -61,8 +61,9 @@ impl Outbox {
         settings: &SmsSettings,
         pool: &BlockingPool,
     ) -> Result<Self, OpenError> {
+        let receipts = &settings.receipts;
         let gateways = settings.gateways().into_iter().map(|settings| {
-            let gateway = gateway(dir, &settings, pool)?;
+            let gateway = gateway(dir, &settings, receipts, pool)?;
             Ok((settings, gateway))
         });
         let gateways = gateways.collect::<Result<_, OpenError>>()?;
@@ -212,8 +213,13 @@ impl Outbox {
 fn gateway(
     dir: &Path,
     settings: &GatewaySettings,
+    receipts: &ReceiptsSettings,
     pool: &BlockingPool,
 ) -> Result<Box<dyn Gateway>, OpenError> {
+    let callback = settings
+        .receipt
+        .as_ref()
+        .map_or(String::new(), |receipt| receipts.callback(receipt));
     Ok(match settings.kind {
         GatewayKind::File => Box::new(FileGateway::new(
             dir.join(&settings.file),
@@ -224,7 +230,8 @@ fn gateway(
             pool.clone(),
         )),
         GatewayKind::Http => {
-            let gateway = HttpGateway::new(settings.http.clone());
+            let gateway = HttpGateway::new(settings.http.clone())
+                .and_then(|gateway| gateway.with_callback(&callback));
             Box::new(gateway.map_err(|error| OpenError::Gateway {
                 name: settings.name.clone(),
                 error,

@@ -116,6 +116,54 @@ fn twilio() -> serde_json::Value {
 }
 
 #[tokio::test]
+async fn a_provider_is_given_the_address_of_its_receipts_with_the_secret_of_its_path() {
+    let provider = CountingGateway::start(Mode::answer(200, r#"{"id":"m-1"}"#))
+        .await
+        .unwrap();
+    let callback = async |public_url: &str| {
+        let settings: SmsSettings = serde_json::from_value(json!({
+            "receipts": {"listen": "127.0.0.1:8891", "public_url": public_url},
+            "gateways": [{
+                "name": "one",
+                "kind": "http",
+                "http": {
+                    "url": provider.url(),
+                    "secrets": {"path": "env:CARGO_PKG_NAME"},
+                    "json": {"to": "{to}", "text": "{text}", "cb": "{callback}?id={id}"},
+                    "response": {"ref": "/id", "rules": [{"status": [200], "class": "sent"}]},
+                },
+                "receipt": {"path": "/receipts/one", "verify": {"path_token": "{secret.path}"}},
+            }],
+        }))
+        .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(dir.path(), &settings, &BlockingPool::default()).unwrap();
+        outbox.start();
+
+        let before = provider.requests().len();
+        let id = outbox.accept("hello").await;
+        let request = provider.until(before + 1).await.pop().unwrap();
+        outbox.stop().await;
+        let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+        let callback = body["cb"].as_str().unwrap();
+        callback
+            .strip_suffix(&format!("?id={id}"))
+            .unwrap()
+            .to_owned()
+    };
+
+    // The secret is the name of this crate, which cargo sets for tests.
+    assert_eq!(
+        callback("https://sms.example.net/").await,
+        "https://sms.example.net/receipts/one/rpc-sms"
+    );
+    assert_eq!(
+        callback("").await,
+        "http://127.0.0.1:8891/receipts/one/rpc-sms"
+    );
+}
+
+#[tokio::test]
 async fn a_signed_receipt_is_taken_twice_and_in_any_order_and_another_one_changes_nothing() {
     let bench = Bench::with(twilio()).await;
     let id = bench.outbox.accept("hello").await;

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Gateway, Submission};
 use crate::config::HttpSettings;
-use crate::mapping::{MappingError, Placeholder, Secrets, Url};
+use crate::mapping::{FormatString, MappingError, Placeholder, Secrets, Url};
 use crate::store::{Claimed, Content};
 use answer::{ANSWER_BYTES_MAX, Answers};
 use connection::{Connections, HttpRequest, Sender};
@@ -32,6 +32,7 @@ use values::Values;
 pub struct HttpGateway {
     settings: HttpSettings,
     secrets: Secrets,
+    callback: String,
     request: RequestFormat,
     answers: Answers,
     connections: Connections,
@@ -46,11 +47,25 @@ impl HttpGateway {
         let url = Url::parse(&settings.url)?;
         Ok(Self {
             secrets: Secrets::read(&settings.secrets)?,
+            callback: String::new(),
             request: RequestFormat::of(&settings, &url)?,
             answers: Answers::of(&settings.response),
             connections: Connections::new(url.address, &settings.ca_file)?,
             settings,
         })
+    }
+
+    /// Gives providers the address that their receipts are taken at, as `{callback}`. It may have secrets of the gateway.
+    ///
+    /// # Errors
+    /// An address with braces that make no placeholder.
+    pub fn with_callback(mut self, address: &str) -> Result<Self, MappingError> {
+        let address = FormatString::parse(address)?;
+        self.callback = address.render(|placeholder| match placeholder {
+            Placeholder::Secret(name) => self.secrets.get(name).unwrap_or_default().into(),
+            _ => "".into(),
+        });
+        Ok(self)
     }
 
     fn values<'a>(&'a self, message: &'a Claimed) -> Values<'a> {
@@ -64,6 +79,7 @@ impl HttpGateway {
             sender: sender.unwrap_or(&self.settings.sender),
             template: template.map_or("", String::as_str),
             secrets: &self.secrets,
+            callback: &self.callback,
             moment: Moment {
                 now: Timestamp::now(),
                 nonce: format!("{:032x}", fastrand::u128(..)),

@@ -15,6 +15,8 @@ pub(super) struct Values<'a> {
     /// The provider's name of the template.
     pub(super) template: &'a str,
     pub(super) secrets: &'a Secrets,
+    /// The address that receipts are taken at.
+    pub(super) callback: &'a str,
     pub(super) moment: Moment,
 }
 
@@ -38,6 +40,7 @@ impl Values<'_> {
             Placeholder::Unicode => is_unicode.to_string().into(),
             Placeholder::Unicode2 => if is_unicode { "2" } else { "0" }.into(),
             Placeholder::IfUnicode(yes, no) => if is_unicode { yes } else { no }.clone().into(),
+            Placeholder::Callback => self.callback.into(),
             Placeholder::NowS => self.moment.now.as_second().to_string().into(),
             Placeholder::NowIso => self.moment.iso().into(),
             Placeholder::Nonce => self.moment.nonce.as_str().into(),
