@@ -9,7 +9,7 @@ pub(super) const CALLS: &str =
 
 /// What a process did. Files are given by their names in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Call {
+pub(crate) enum Call {
     /// Opened it; it was made if it was not there, and emptied if that was asked for.
     Open {
         name: String,

@@ -10,7 +10,7 @@ use super::trace::Call;
 
 /// Files and names, as the processes see them and as they are synced.
 #[derive(Default)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     files: Vec<File>,
     names: BTreeMap<String, usize>,
     synced_names: BTreeMap<String, usize>,
@@ -40,7 +40,7 @@ enum Change {
 }
 
 impl Disk {
-    pub(super) fn run(&mut self, call: &Call) {
+    pub(crate) fn run(&mut self, call: &Call) {
         match call {
             Call::Open { name, empties } => self.open(name, *empties),
             Call::Write { name, bytes } => self.file(name).content.extend(bytes),
@@ -87,7 +87,7 @@ impl Disk {
     }
 
     /// Writes what is left after a loss of power into a directory.
-    pub(super) fn after_loss_of_power(&self, random: &mut Rng, dir: &Path) {
+    pub(crate) fn after_loss_of_power(&self, random: &mut Rng, dir: &Path) {
         let mut names = self.synced_names.clone();
         let first = random.usize(..=self.changes.len());
         // Mostly those up to one of them, as a journal keeps them; in a third of all cases, any.

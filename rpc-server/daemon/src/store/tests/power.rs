@@ -1,17 +1,14 @@
 //! A loss of power at any instant, on a simulated disk that keeps what was synced and as much of the rest as it likes.
 //!
-//! Processes write a log under `strace`, which records each of their calls to the system. From a seed, the disk is then made
-//! as it may be after a loss of power between two of these calls: what was written to a file and not synced is there to any
-//! byte, as zeros, or not at all, and of the names that were made, changed and removed since the directory was synced, any
-//! are. A store that opens there has to have all that was acknowledged before.
+//! Processes write a log, and the disk is made as it may be after a loss of power between two of their calls to the system:
+//! what was written to a file and not synced is there to any byte, as zeros, or not at all, and of the names that were made,
+//! changed and removed since the directory was synced, any are. A store that opens there has to have all that was acknowledged
+//! before.
 
-mod disk;
-mod trace;
+#[path = "../../../../tests/power/mod.rs"]
+mod simulated;
 
-use std::process::{Command, Stdio};
-
-use self::disk::Disk;
-use self::trace::Call;
+use self::simulated::{Call, Disk, recorded};
 use super::disk::{CHILD_DIR, child};
 use super::kill::{Acknowledged, acknowledge, check, config, emit, key_age, note, send};
 use super::*;
@@ -53,41 +50,16 @@ async fn child_that_writes_and_ends() {
     }
 }
 
-/// The calls of processes that have written a log, one after the other; `None` where no process can be traced.
-fn recorded(dir: &TempDir) -> Option<Vec<Call>> {
-    let able = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .output();
-    if !matches!(&able, Ok(output) if output.status.success()) {
-        eprintln!("SKIPPED: `strace` cannot trace a process: {able:?}");
-        return None;
-    }
-
-    let traces = TempDir::new().unwrap();
-    for process in 0..PROCESSES {
-        let writing = child("child_that_writes_and_ends", module_path!(), dir, None);
-        let output = Command::new("strace")
-            .args(["-ff", "-y", "-ttt", "-xx", "-s", "1000000", "-o"])
-            .arg(traces.path().join(format!("{process}")))
-            .args(["-e", trace::CALLS, "--"])
-            .arg(writing.get_program())
-            .args(writing.get_args())
-            .env(CHILD_DIR, dir.path())
-            .env(BEHIND, (process * NUMBERS).to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
-    Some(trace::read(traces.path(), dir.path()))
-}
-
 #[tokio::test]
 async fn what_was_acknowledged_before_a_loss_of_power_is_there_whatever_the_disk_has_kept() {
     let cuts = std::env::var(CUTS).map_or(CUTS_DEFAULT, |cuts| cuts.parse().unwrap());
     let dir = TempDir::new().unwrap();
-    let Some(calls) = recorded(&dir) else {
+    let processes = (0..PROCESSES).map(|process| {
+        let mut writing = child("child_that_writes_and_ends", module_path!(), &dir, None);
+        writing.env(BEHIND, (process * NUMBERS).to_string());
+        writing
+    });
+    let Some(calls) = recorded(dir.path(), processes) else {
         return;
     };
     let acks = calls.iter().filter(|call| matches!(call, Call::Say(_)));
