@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// The calls that change files or directories, or say something.
-pub(super) const CALLS: &str =
-    "trace=openat,write,ftruncate,fdatasync,fsync,rename,renameat,renameat2,unlink,unlinkat";
+pub(super) const CALLS: &str = "trace=openat,write,pwrite64,ftruncate,fdatasync,fsync,rename,renameat,renameat2,unlink,unlinkat";
 
 /// What a process did. Files are given by their names in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +17,12 @@ pub(crate) enum Call {
     /// Wrote behind its end.
     Write {
         name: String,
+        bytes: Vec<u8>,
+    },
+    /// Wrote at an offset.
+    WriteAt {
+        name: String,
+        at: usize,
         bytes: Vec<u8>,
     },
     Truncate {
@@ -92,14 +97,18 @@ fn parse(line: &str, dir: &Path) -> Option<Call> {
                 bytes,
             })
         }
+        "pwrite64" => {
+            let mut bytes = strings.first()?.clone();
+            bytes.truncate(result.parse().ok()?);
+            Some(Call::WriteAt {
+                name: of_descriptor()?,
+                at: last_number(arguments)?,
+                bytes,
+            })
+        }
         "ftruncate" => Some(Call::Truncate {
             name: of_descriptor()?,
-            len: arguments
-                .rsplit_once(", ")?
-                .1
-                .trim_end_matches(')')
-                .parse()
-                .ok()?,
+            len: last_number(arguments)?,
         }),
         "fdatasync" | "fsync" => match of_descriptor()? {
             name if name.is_empty() => Some(Call::SyncDir),
@@ -114,6 +123,12 @@ fn parse(line: &str, dir: &Path) -> Option<Call> {
         }),
         _ => None,
     }
+}
+
+/// The last argument of a call.
+fn last_number(arguments: &str) -> Option<usize> {
+    let (_, last) = arguments.rsplit_once(", ")?;
+    last.trim_end_matches(')').parse().ok()
 }
 
 /// The strings of a call.
@@ -163,6 +178,14 @@ fn calls_are_read_as_strace_writes_them() {
         }),
     );
     check(r#"write(5</other/f>, "\x7b", 1) = 1"#, None);
+    check(
+        r#"pwrite64(5<\x2f\x64\x2f\x66>, "\x7b\x0a", 2, 4096) = 2"#,
+        Some(Call::WriteAt {
+            name: name(),
+            at: 4096,
+            bytes: b"{\n".to_vec(),
+        }),
+    );
     check(
         "ftruncate(5</d/f>, 10) = 0",
         Some(Call::Truncate {

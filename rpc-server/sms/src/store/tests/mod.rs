@@ -4,6 +4,7 @@ mod attempts;
 mod keys;
 mod limits;
 mod parts;
+mod power;
 mod reading;
 mod receipts;
 mod versions;
