@@ -16,6 +16,7 @@ mod log_tail;
 mod loggers;
 mod sms;
 mod sms_kill;
+mod sms_metrics;
 mod sms_private;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 #[path = "../../../tests/it/support.rs"]
