@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::row::{Column, MessageRow};
 use super::tables::Tables;
-use super::{Accepted, Content, NewMessage, OptOut, OptOutScope, Refusal, StoreError};
+use super::{Accepted, Content, NewMessage, OptOut, OptOutScope, Refusal, StoreError, schema};
 use crate::limits::Times;
 use crate::message::{Class, MessageId};
 use crate::number::Number;
@@ -165,14 +165,7 @@ impl Tables {
         let Some(back) = limits.per_number.iter().map(|rate| rate.count).max() else {
             return Ok(());
         };
-        let mut statement = self.connection.prepare_cached(
-            "SELECT created_at FROM messages WHERE number_name = ?1 AND class = ?2 ORDER BY seq DESC LIMIT ?3",
-        )?;
-        let times: Vec<u64> = statement
-            .query_map(params![number_name, Column(message.class), back], |row| {
-                Ok(row.get::<_, Column<u64>>(0)?.0)
-            })?
-            .collect::<Result<_, _>>()?;
+        let times = self.times_of_number(message.class, number_name, back)?;
 
         let waits = limits
             .per_number
@@ -182,6 +175,28 @@ impl Tables {
             Some(retry_after_ms @ 1..) => Err(Refusal::NumberLimit { retry_after_ms }.into()),
             _ => Ok(()),
         }
+    }
+
+    /// When the last messages of a class to a number were accepted, the newest first. The class has limits of these.
+    fn times_of_number(
+        &self,
+        class: Class,
+        number_name: &[u8],
+        back: u32,
+    ) -> Result<Vec<u64>, StoreError> {
+        // A number in the text, since the index is of this class alone.
+        let place = Class::ALL.iter().position(|one| *one == class);
+        let query = format!(
+            "SELECT created_at FROM messages INDEXED BY {} WHERE number_name = ?1 AND class = {} ORDER BY seq DESC LIMIT ?2",
+            schema::index_of_limits(class),
+            place.expect("the list has all"),
+        );
+
+        let mut statement = self.connection.prepare_cached(&query)?;
+        let times = statement.query_map(params![number_name, back], |row| {
+            Ok(row.get::<_, Column<u64>>(0)?.0)
+        })?;
+        Ok(times.collect::<Result<_, _>>()?)
     }
 
     fn insert(

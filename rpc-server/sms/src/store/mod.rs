@@ -7,6 +7,7 @@ mod accept;
 mod attempt;
 mod error;
 mod files;
+mod list;
 mod numbers;
 mod read;
 mod receipt;
@@ -27,7 +28,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 pub use error::{Refusal, StoreError};
-pub use read::{EventFilter, EventPage, Filter, Page};
+pub use list::{Filter, Page};
+pub use read::{EventFilter, EventPage};
 pub use transitions::Transitions;
 pub use types::{
     Accepted, AttemptEnd, AttemptEvent, ClaimRules, Claimed, Content, Event, GatewaySwitch,

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::numbers::Numbers;
 use super::row::{Column, row_limit};
 use super::{
-    Content, Event, Message, OptOut, OptOutScope, Refusal, Revealed, StoreError, Viewer, schema,
+    Content, Event, Filter, Message, OptOut, OptOutScope, Page, Refusal, Revealed, StoreError,
+    Viewer, list, schema,
 };
 use crate::message::{Class, MessageId};
 use crate::number::Number;
@@ -21,62 +21,10 @@ use crate::text::{Encoding, Layout};
 const READERS: usize = 2;
 
 /// Rows that one page looks at. A filter that few messages pass gets several pages, some of them empty.
-const SCAN_MAX: usize = 20_000;
+pub(super) const SCAN_MAX: usize = 20_000;
 
-const COLUMNS: &str = "id, state, masked, class, gateway, attempt, encoding, segments, error, receipt, tags, created_at, updated_at, \
+pub(super) const COLUMNS: &str = "id, state, masked, class, gateway, attempt, encoding, segments, error, receipt, tags, created_at, updated_at, \
      parts, parts_sent";
-
-/// Which messages to list. The newest come first.
-#[derive(Debug, Clone)]
-pub struct Filter {
-    /// Who looks.
-    pub viewer: Viewer,
-    /// Those of these states; of all where it is empty.
-    pub states: Vec<State>,
-    /// Those to this number.
-    pub to: Option<Number>,
-    /// Those of this gateway.
-    pub gateway: Option<String>,
-    /// Those of this class.
-    pub class: Option<Class>,
-    /// Those with this tag.
-    pub tag: Option<(String, String)>,
-    /// Those that were accepted then or later, in milliseconds since 1970.
-    pub since: Option<u64>,
-    /// Those that were accepted before, in milliseconds since 1970.
-    pub until: Option<u64>,
-    /// Those that are older than this one.
-    pub after: Option<MessageId>,
-    /// At most as many.
-    pub limit: usize,
-}
-
-impl Filter {
-    /// All messages that the viewer may see, at most 100.
-    pub fn new(viewer: Viewer) -> Self {
-        Self {
-            viewer,
-            states: Vec::new(),
-            to: None,
-            gateway: None,
-            class: None,
-            tag: None,
-            since: None,
-            until: None,
-            after: None,
-            limit: 100,
-        }
-    }
-}
-
-/// Messages of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The messages, the newest first. There may be none although there are more.
-    pub messages: Vec<Message>,
-    /// What to go on behind; none at the end.
-    pub next: Option<MessageId>,
-}
 
 /// Which events to read.
 #[derive(Debug, Clone)]
@@ -167,36 +115,7 @@ impl Readers {
 
     /// A page of messages.
     pub fn list(&self, filter: &Filter) -> Result<Page, StoreError> {
-        let (query, values) = list_query(filter, &self.numbers);
-        self.with(|connection| {
-            let after = match filter.after {
-                Some(id) => seq_of(connection, id)?,
-                None => None,
-            };
-            let mut statement = connection.prepare_cached(&query)?;
-            let values = values
-                .into_iter()
-                .chain([Value::Integer(after.unwrap_or(i64::MAX))]);
-            let mut rows = statement.query(params_from_iter(values))?;
-
-            let mut page = Page {
-                messages: Vec::new(),
-                next: None,
-            };
-            let mut looked_at = 0;
-            while let Some(row) = rows.next()? {
-                let id = MessageId::from_bytes(row.get(0)?);
-                looked_at += 1;
-                if passes(row, filter)? {
-                    page.messages.push(message(row)?);
-                }
-                if page.messages.len() == filter.limit || looked_at == SCAN_MAX {
-                    page.next = Some(id);
-                    break;
-                }
-            }
-            Ok(page)
-        })
+        self.with(|connection| list::page(connection, filter, &self.numbers))
     }
 
     /// Events behind a number, as many as are on disk.
@@ -304,82 +223,14 @@ impl Readers {
     }
 }
 
-fn seq_of(connection: &Connection, id: MessageId) -> Result<Option<i64>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT seq FROM messages WHERE id = ?1")?;
-    let seq = statement
-        .query_row([id.to_bytes()], |row| row.get(0))
-        .optional()?;
-    // A message that is gone, or is not one: its id still has a place among the others.
-    if seq.is_some() {
-        return Ok(seq);
-    }
-
-    let mut statement = connection.prepare_cached("SELECT min(seq) FROM messages WHERE id > ?1")?;
-    Ok(statement.query_row([id.to_bytes()], |row| row.get(0))?)
-}
-
-/// The query of a list: what an index serves is asked of it, the rest is looked at row by row. The last value that it
-/// takes is the place to begin behind.
-fn list_query(filter: &Filter, numbers: &Numbers) -> (String, Vec<Value>) {
-    let mut values = Vec::new();
-    let mut conditions = Vec::new();
-
-    let index = if let Some(to) = &filter.to {
-        values.push(Value::Blob(numbers.name(to).to_vec()));
-        conditions.push(format!("number_name = ?{}", values.len()));
-        ""
-    } else if let [state] = filter.states[..] {
-        let place = State::ALL
-            .iter()
-            .position(|one| *one == state)
-            .unwrap_or_default();
-        values.push(Value::Integer(i64::try_from(place).unwrap_or_default()));
-        conditions.push(format!("state = ?{}", values.len()));
-        "INDEXED BY messages_by_state"
-    } else {
-        "NOT INDEXED"
-    };
-
-    conditions.push(format!("seq < ?{}", values.len() + 1));
-    let query = format!(
-        "SELECT {COLUMNS}, owner FROM messages {index} WHERE {} ORDER BY seq DESC",
-        conditions.join(" AND ")
-    );
-    (query, values)
-}
-
-/// Whether a row passes what the query does not ask for.
-fn passes(row: &Row<'_>, filter: &Filter) -> Result<bool, StoreError> {
-    let owner: String = row.get("owner")?;
-    let state = row.get::<_, Column<State>>(1)?.0;
-    let class = row.get::<_, Column<Class>>(3)?.0;
-    let gateway: String = row.get(4)?;
-    let created_at = row.get::<_, Column<u64>>(11)?.0;
-
-    let has_tag = match &filter.tag {
-        Some((name, value)) => tags(row)?.get(name) == Some(value),
-        None => true,
-    };
-    Ok(filter.viewer.sees(&owner)
-        && (filter.states.is_empty() || filter.states.contains(&state))
-        && filter.class.is_none_or(|wanted| wanted == class)
-        && filter
-            .gateway
-            .as_ref()
-            .is_none_or(|wanted| *wanted == gateway)
-        && filter.since.is_none_or(|since| created_at >= since)
-        && filter.until.is_none_or(|until| created_at < until)
-        && has_tag)
-}
-
-fn tags(row: &Row<'_>) -> rusqlite::Result<BTreeMap<String, String>> {
+pub(super) fn tags(row: &Row<'_>) -> rusqlite::Result<BTreeMap<String, String>> {
     let tags: Option<String> = row.get("tags")?;
     Ok(tags
         .and_then(|tags| serde_json::from_str(&tags).ok())
         .unwrap_or_default())
 }
 
-fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     Ok(Message {
         id: MessageId::from_bytes(row.get(0)?),
         state: row.get::<_, Column<State>>(1)?.0,

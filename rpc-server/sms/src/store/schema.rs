@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::StoreError;
+use super::{StoreConfig, StoreError};
+use crate::message::Class;
 
 /// Marks a database as an outbox: "rpcS".
 const APPLICATION_ID: i64 = 0x7270_6353;
@@ -16,13 +17,21 @@ const VERSION: i64 = 1 + MIGRATIONS.len() as i64;
 
 /// What leads from one version to the next, the oldest first. New columns are the last ones of their tables, so that old and
 /// new outboxes have them in the same places.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: [&str; 2] = [
     // Parts of messages.
     "ALTER TABLE messages ADD COLUMN parts INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE messages ADD COLUMN parts_sent INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE parts ADD COLUMN needed INTEGER NOT NULL DEFAULT 1;
      ALTER TABLE parts ADD COLUMN receipt INTEGER;",
+    // Numbers by shelves of messages, and of classes with limits by themselves.
+    "DROP INDEX messages_by_number;
+     CREATE INDEX messages_by_shelf ON messages (seq / 4096, number_name);",
 ];
+
+/// Messages of a shelf, as `messages_by_shelf` has them. Names of numbers are random: in one index of all messages each new
+/// one would change a page of its own, which a commit writes as a whole. The names of a shelf lie on some 30 pages, which the
+/// messages of a commit share. The messages to a number are found shelf by shelf.
+pub(super) const SHELF: i64 = 4096;
 
 /// `state`, `class` and `encoding` are the places of their names in the lists of their types. `ready` is 1 for a message
 /// that a gateway may claim now. `next_at` is the next time at which the sweep has something to do with a message. `parts` of
@@ -66,7 +75,7 @@ CREATE TABLE messages (
 CREATE UNIQUE INDEX messages_by_key ON messages (owner, key) WHERE key IS NOT NULL;
 CREATE INDEX messages_ready ON messages (gateway, priority DESC, seq) WHERE ready = 1;
 CREATE INDEX messages_due ON messages (next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX messages_by_number ON messages (number_name, class, seq, created_at);
+CREATE INDEX messages_by_shelf ON messages (seq / 4096, number_name);
 CREATE INDEX messages_by_state ON messages (state, seq, gateway);
 
 CREATE TABLE parts (
@@ -153,6 +162,33 @@ pub(super) fn open(file: &Path) -> Result<Connection, StoreError> {
     }
 
     Ok(connection)
+}
+
+/// The index of the messages of a class by their numbers, which limits of messages to one number are checked with.
+pub(super) fn index_of_limits(class: Class) -> String {
+    format!("messages_limited_{class}")
+}
+
+/// Makes these indexes for classes that have such limits, and takes those of others away. Where there are many messages,
+/// making one takes seconds.
+pub(super) fn index_limits(
+    connection: &Connection,
+    config: &StoreConfig,
+) -> Result<(), StoreError> {
+    for (place, class) in Class::ALL.iter().copied().enumerate() {
+        let index = index_of_limits(class);
+        let limits = config.limits.get(&class);
+        let statement = if limits.is_some_and(|limits| !limits.per_number.is_empty()) {
+            format!(
+                "CREATE INDEX IF NOT EXISTS {index} ON messages (number_name, seq, created_at) WHERE class = {place}"
+            )
+        } else {
+            format!("DROP INDEX IF EXISTS {index}")
+        };
+        connection.execute_batch(&statement)?;
+    }
+
+    Ok(())
 }
 
 /// Brings tables of an older version to this one, as a whole or not at all.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::numbers::Numbers;
 use super::row::{COLUMNS, Column, MessageRow};
-use super::{QueueCounts, Refusal, StoreConfig, StoreError, Viewer};
+use super::{QueueCounts, Refusal, StoreConfig, StoreError, Viewer, schema};
 use crate::limits::Times;
 use crate::message::{Class, MessageId};
 use crate::states::{Event, State, Step, next};
@@ -69,6 +69,7 @@ impl Tables {
             last_event: 0,
             counts: HashMap::new(),
         };
+        schema::index_limits(&tables.connection, &tables.config)?;
         tables.load_meta(now)?;
         tables.load(now)?;
 

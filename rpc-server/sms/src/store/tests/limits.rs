@@ -63,6 +63,31 @@ async fn a_number_that_opted_out_gets_nothing_also_if_the_message_waits_already(
 }
 
 #[tokio::test]
+async fn a_limit_that_is_set_later_counts_the_messages_before_it() {
+    let mut outbox = Outbox::new();
+    let code = || NewMessage {
+        class: Class::Otp,
+        ..message("4711")
+    };
+    for _ in 0..2 {
+        outbox.accept(code(), NOW).await.unwrap();
+    }
+
+    outbox.config = otp_limits(&["2/60s"], &[]);
+    outbox.reopen(NOW + 1);
+    let limited = Err(Refusal::NumberLimit {
+        retry_after_ms: 59_999,
+    });
+    assert_eq!(outbox.accept(code(), NOW + 1).await, limited);
+    assert!(outbox.accept(message("hello"), NOW + 1).await.is_ok());
+
+    // And taken away again.
+    outbox.config = StoreConfig::default();
+    outbox.reopen(NOW + 2);
+    assert!(outbox.accept(code(), NOW + 2).await.is_ok());
+}
+
+#[tokio::test]
 async fn limits_by_number_and_calling_code_hold_over_restarts() {
     let mut outbox = Outbox::with(otp_limits(&["1/60s", "2/1h"], &["3/1m"]));
     let code = |to: &str| NewMessage {

@@ -95,6 +95,41 @@ async fn a_list_is_filtered_and_read_page_by_page_from_the_newest_on() {
 }
 
 #[tokio::test]
+async fn messages_to_a_number_are_found_over_all_shelves() {
+    let outbox = Outbox::new();
+    let to = |number: &str| NewMessage {
+        to: Number::parse(number, None).unwrap(),
+        ..message("hello")
+    };
+    let (wanted, other) = ("+8613800138001", "+8613800138000");
+
+    // Three shelves, of which the middle one has nothing for the number.
+    let mut ids = vec![outbox.accepted(to(wanted)).await];
+    let others = usize::try_from(2 * schema::SHELF).unwrap();
+    let accepted = futures::future::join_all((0..others).map(|_| outbox.accepted(to(other))));
+    assert_eq!(accepted.await.len(), others);
+    for _ in 0..2 {
+        ids.push(outbox.accepted(to(wanted)).await);
+    }
+    ids.reverse();
+
+    let page = |after, limit| {
+        let filter = Filter {
+            to: Number::parse(wanted, None).ok(),
+            after,
+            limit,
+            ..Filter::new(Viewer::All)
+        };
+        let page = outbox.store().reader().list(&filter).unwrap();
+        let found = page.messages.iter().map(|message| message.id);
+        (found.collect::<Vec<_>>(), page.next)
+    };
+    assert_eq!(page(None, 100), (ids.clone(), None));
+    assert_eq!(page(None, 2), (ids[..2].to_vec(), Some(ids[1])));
+    assert_eq!(page(Some(ids[1]), 2), (ids[2..].to_vec(), None));
+}
+
+#[tokio::test]
 async fn events_are_read_in_their_order_behind_any_number_and_numbers_are_not_given_twice() {
     let mut outbox = Outbox::new();
     for _ in 0..5 {
