@@ -220,6 +220,10 @@ pub struct Entry {
     /// More, as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
+    /// When the log received it, in milliseconds since 1970, where `ts` is its caller's; otherwise `ts` is that time.
+    /// Entries that older logs have written are without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rx: Option<u64>,
 }
 
 #[cfg(test)]

@@ -84,6 +84,7 @@ function opened(entry) {
   };
 
   say("time", timeOf(entry.ts) + " (" + new Date(entry.ts).toISOString() + ")");
+  if (entry.rx !== undefined) say("received", timeOf(entry.rx) + " (" + new Date(entry.rx).toISOString() + ")");
   say("number", count(entry.seq));
   say("service", entry.service, narrow("service", entry.service));
   if (entry.trace) say("trace", entry.trace, narrow("trace", entry.trace));

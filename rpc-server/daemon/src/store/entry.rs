@@ -1,7 +1,6 @@
 //! Entries as the files have them.
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rpc_core::api::log::{Append, Fields, Level};
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,10 @@ pub(super) enum Origin<'a> {
 
 /// The line of an entry with its newline, but without its first member: the sequence number is known only under the
 /// lock of the queue, and the work should be done by then.
-pub(super) fn encode(entry: &Append, origin: Origin<'_>) -> Vec<u8> {
+///
+/// `received` is the time of receipt in milliseconds since 1970. An entry that has no time of its own has that one; the
+/// others have it besides, as `rx`, since the clocks of their callers may be wrong.
+pub(super) fn encode(entry: &Append, origin: Origin<'_>, received: u64) -> Vec<u8> {
     #[derive(Serialize)]
     struct Rest<'a> {
         ts: u64,
@@ -34,6 +36,8 @@ pub(super) fn encode(entry: &Append, origin: Origin<'_>) -> Vec<u8> {
         trace: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         fields: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rx: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         key: Option<&'a KeyOf<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,12 +50,13 @@ pub(super) fn encode(entry: &Append, origin: Origin<'_>) -> Vec<u8> {
         Origin::Batch(batch) => (None, Some(batch)),
     };
     let rest = Rest {
-        ts: entry.ts.unwrap_or_else(now_ms),
+        ts: entry.ts.unwrap_or(received),
         level: entry.level,
         service: &entry.service,
         message: &entry.message,
         trace: entry.trace.as_deref(),
         fields: entry.fields.as_ref().map(Fields::as_raw),
+        rx: entry.ts.map(|_| received),
         key,
         batch,
     };
@@ -125,27 +130,31 @@ fn value_has_text(value: &Value, text: &str) -> bool {
     }
 }
 
-fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn encoded(params: &str) -> String {
         let entry: Append = serde_json::from_str(params).expect(params);
-        String::from_utf8(encode(&entry, Origin::Plain)).unwrap()
+        String::from_utf8(encode(&entry, Origin::Plain, 9)).unwrap()
     }
 
     #[test]
     fn the_members_of_a_line_come_in_a_fixed_order() {
         let params = r#"{"fields":{"b":1.50,"a":[]},"trace":"t","ts":7,"message":"m","service":"s","level":"fatal"}"#;
-        let line = r#"{"ts":7,"level":"fatal","service":"s","message":"m","trace":"t","fields":{"b":1.50,"a":[]}}"#;
+        let line = r#"{"ts":7,"level":"fatal","service":"s","message":"m","trace":"t","fields":{"b":1.50,"a":[]},"rx":9}"#;
         assert_eq!(encoded(params), format!("{line}\n"));
+    }
+
+    #[test]
+    fn an_entry_without_a_time_has_that_of_its_receipt_and_not_twice() {
+        let line = r#"{"ts":9,"level":"info","service":"s","message":"m"}"#;
+        for params in [
+            r#"{"level":"info","service":"s","message":"m"}"#,
+            r#"{"level":"info","service":"s","message":"m","ts":null}"#,
+        ] {
+            assert_eq!(encoded(params), format!("{line}\n"));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rpc_server::layers::KeyedCall;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::clock::Clock;
 use super::closing::Closing;
 use super::dir_lock::{DirLock, create_dir};
 use super::emits::{Due, Emitters, Services, send_notices};
@@ -48,6 +49,7 @@ pub(crate) struct LogStore {
     pub(super) emitters: Emitters,
     /// What services append.
     pub(super) services: Arc<Services>,
+    pub(super) clock: Clock,
     pub(super) meter: Arc<Meter>,
     /// The keys of appends.
     keys: Arc<Keys>,
@@ -75,6 +77,16 @@ impl LogStore {
         dir: &Path,
         config: LogConfig,
         pool: &BlockingPool,
+    ) -> Result<Self, StoreError> {
+        Self::open_by(dir, config, pool, Clock::default())
+    }
+
+    /// As [`open`](Self::open), by a clock that a test can set.
+    pub(super) fn open_by(
+        dir: &Path,
+        config: LogConfig,
+        pool: &BlockingPool,
+        clock: Clock,
     ) -> Result<Self, StoreError> {
         create_dir(dir)?;
         let lock = DirLock::take(dir)?;
@@ -134,6 +146,7 @@ impl LogStore {
             failures: super::writer::failures(),
             meter: Arc::clone(&meter),
             services: Arc::clone(&services),
+            clock: clock.clone(),
         };
         if left.is_some() {
             writer.begin(next);
@@ -153,6 +166,7 @@ impl LogStore {
             log,
             emitters: Emitters::default(),
             services,
+            clock,
             meter,
             keys,
             producers,
@@ -176,7 +190,7 @@ impl LogStore {
     ///
     /// Dropping the future does not take the entry back.
     pub(crate) fn append(&self, entry: &Append) -> Result<Appended, StoreError> {
-        let line = encode(entry, Origin::Plain);
+        let line = encode(entry, Origin::Plain, self.clock.now_ms());
         self.within_budgets([(entry.service.as_str(), line.len())].into_iter(), || {
             self.queue.push(&line)
         })
@@ -194,7 +208,7 @@ impl LogStore {
             by: call.identity().into(),
             hash: call.fingerprint(),
         };
-        let line = encode(entry, Origin::Key(&key));
+        let line = encode(entry, Origin::Key(&key), self.clock.now_ms());
 
         self.keys.once(call, Instant::now(), |tell| {
             let sizes = [(entry.service.as_str(), line.len())].into_iter();
@@ -219,11 +233,13 @@ impl LogStore {
         let batch = BatchOf::new(producer.to_owned(), number, entries.len() as u64, sent);
 
         self.producers.once(&batch, Instant::now(), |tell| {
-            let batch = batch.to_string();
+            let (batch, received) = (batch.to_string(), self.clock.now_ms());
             let origins =
                 std::iter::once(Origin::Batch(&batch)).chain(std::iter::repeat(Origin::Plain));
             let lines = entries.iter().zip(origins);
-            let lines: Vec<Vec<u8>> = lines.map(|(entry, origin)| encode(entry, origin)).collect();
+            let lines: Vec<Vec<u8>> = lines
+                .map(|(entry, origin)| encode(entry, origin, received))
+                .collect();
             let services = entries.iter().map(|entry| entry.service.as_str());
             let sizes = services.zip(lines.iter().map(Vec::len));
             self.within_budgets(sizes, || self.queue.push_for(&lines.concat(), tell))
@@ -280,7 +296,8 @@ impl LogStore {
     /// The store is closed even if this is dropped.
     pub(crate) async fn close(&self) {
         self.is_ending.store(true, Ordering::Relaxed);
-        send_notices(&self.services, &self.queue, Due::All);
+        let now_ms = self.clock.now_ms();
+        send_notices(&self.services, &self.queue, Due::All, now_ms);
         self.queue.close();
         let mut durable = self.durable.clone();
 

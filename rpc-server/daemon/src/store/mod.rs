@@ -9,7 +9,8 @@
 //!
 //! `identity.json` names the log, `closed.json` is what a store has left when it was closed.
 //!
-//! `trace` and `fields` are left out where the caller gave none. Sequence numbers count up by one within a
+//! `trace` and `fields` are left out where the caller gave none. Behind them comes how the entry came: `rx`, the time of
+//! receipt where the caller gave a `ts`, `key` and `batch`. Sequence numbers count up by one within a
 //! segment; a gap between two segments stands for entries whose callers were told that they failed.
 //!
 //! # What holds
@@ -32,6 +33,7 @@
 //! which is sorted. Beside each closed segment stands an index (`00000000000000000001.idx`), by which a reader leaves out
 //! what is of another time, level or service. It may be missing.
 
+mod clock;
 mod closing;
 mod config;
 mod dir_lock;

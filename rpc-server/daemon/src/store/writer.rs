@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rpc_server::LogThrottle;
 use tokio::sync::watch;
 
+use super::clock::Clock;
 use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::emits::{Due, Services, send_notices};
@@ -55,6 +56,7 @@ pub(super) struct Writer {
     pub(super) meter: Arc<Meter>,
     /// What services send, of which the log tells when some was dropped.
     pub(super) services: Arc<Services>,
+    pub(super) clock: Clock,
 }
 
 /// The throttle of what a writer logs of entries that fail.
@@ -203,7 +205,8 @@ impl Writer {
 
     /// Sees to the files, whether or not entries come.
     fn look(&mut self) {
-        send_notices(&self.services, &self.queue, Due::Ended);
+        let now_ms = self.clock.now_ms();
+        send_notices(&self.services, &self.queue, Due::Ended, now_ms);
         self.begin_behind_a_change();
 
         // Without entries, too: what is in it can be deleted only once it is not the newest.

@@ -94,7 +94,10 @@ async fn entries_are_numbered_from_1_and_read_back_as_they_were_given() {
     let page = client.ask(&line(READ, &json!({}))).await["data"].take();
     let mut expected = entry;
     expected["seq"] = 1.into();
+    // Beside the time that it was given, it has that of its receipt.
+    expected["rx"] = page["entries"][0]["rx"].clone();
     assert_eq!((&page["entries"][0], &page["next"]), (&expected, &json!(2)));
+    assert!(expected["rx"].as_u64().unwrap() > 1_700_000_000_000);
     // What was not given is left out, but for the time.
     let second = page["entries"][1].as_object().unwrap();
     assert_eq!(

@@ -75,7 +75,10 @@ async fn messages_over_udp_tcp_and_a_unix_socket_become_entries() {
     let message =
         br#"<11>1 2026-01-02T03:04:05.678Z web1 order 42 ID7 [a@1 user="4211"] out of pears"#;
     sender.send_to(message, place(&life, 0)).unwrap();
-    let by_udp = entries(&mut life, 1).await.remove(0);
+    let mut by_udp = entries(&mut life, 1).await.remove(0);
+    // The time of the message is its sender's; that of its receipt is beside it.
+    let received = by_udp.as_object_mut().unwrap().remove("rx");
+    assert!(received.unwrap().as_u64().unwrap() > 1_700_000_000_000);
     assert_eq!(
         by_udp,
         json!({
@@ -103,6 +106,7 @@ async fn messages_over_udp_tcp_and_a_unix_socket_become_entries() {
         .collect();
     assert_eq!(messages, ["one", "two", "not syslog", "last"]);
     assert_eq!(by_tcp[1]["level"], "warn");
+    assert!(by_tcp[1].get("rx").is_none(), "it has no time of its own");
     assert_eq!(
         by_tcp[3]["fields"],
         json!({"malformed": true, "peer": "127.0.0.1"})

@@ -69,9 +69,10 @@ impl LogStore {
         entries: &[Append],
         overflow: Overflow,
     ) -> Result<(), StoreError> {
+        let received = self.clock.now_ms();
         let lines: Vec<Vec<u8>> = entries
             .iter()
-            .map(|entry| encode(entry, Origin::Plain))
+            .map(|entry| encode(entry, Origin::Plain, received))
             .collect();
         let sized = || {
             let services = entries.iter().map(|entry| entry.service.as_str());

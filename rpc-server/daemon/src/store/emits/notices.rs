@@ -17,11 +17,11 @@ pub(in crate::store) enum Due {
     All,
 }
 
-/// Writes an entry for each service whose drops are due.
-pub(in crate::store) fn send_notices(services: &Services, queue: &Queue, due: Due) {
+/// Writes an entry for each service whose drops are due, with this time in milliseconds since 1970.
+pub(in crate::store) fn send_notices(services: &Services, queue: &Queue, due: Due, now_ms: u64) {
     for dropped in services.drops_to_tell(due, Instant::now()) {
         // A queue that is full or closed keeps nothing for later: the figures of `stats` tell of them as well.
-        let line = encode(&notice(&dropped), Origin::Plain);
+        let line = encode(&notice(&dropped), Origin::Plain, now_ms);
         drop(queue.push_untold(&line));
     }
 }

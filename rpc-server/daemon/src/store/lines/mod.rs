@@ -9,8 +9,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 /// memory.
 pub(super) const LINE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The shortest line: one digit each for `seq` and `ts`, a level of four letters, and empty texts. This number of
-/// damaged bytes may hide one entry.
+/// The shortest line: one digit each for `seq` and `ts`, a level of four letters, empty texts, and no time of receipt, as
+/// older versions wrote it. This number of damaged bytes may hide one entry.
 pub(super) const LINE_BYTES_MIN: u64 = 58;
 
 /// Searching by halving ends when so few bytes are left that reading them all costs no more than another

@@ -146,7 +146,7 @@ async fn a_page_and_a_scan_downwards_have_their_limits_in_bytes() {
     assert!(page.entries.is_empty() && page.more);
     assert!((10..30).contains(&page.next), "{}", page.next);
 
-    let longest = "x".repeat(lines::LINE_BYTES_MAX - 100);
+    let longest = "x".repeat(lines::LINE_BYTES_MAX - 150);
     let seq = store.append(&entry(longest)).unwrap().await.unwrap();
     let page = store.read(down(u64::MAX)).await.unwrap();
     assert_eq!((page.entries.len(), page.next), (1, seq));

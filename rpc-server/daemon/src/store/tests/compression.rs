@@ -46,7 +46,7 @@ fn ending_in(dir: &Path, end: &str) -> Vec<PathBuf> {
 
 /// A directory with closed segments of four entries, all compressed; returns the messages.
 async fn compressed(dir: &TempDir, count: u64) -> Vec<(u64, String)> {
-    let store = open_packing(dir, 280);
+    let store = open_packing(dir, 360);
     append(&store, 1..=count).await;
     all_are_compressed(dir, &store).await;
     assert!(ending_in(dir.path(), ".zst").len() > 3);
@@ -97,6 +97,30 @@ async fn compressed_segments_are_read_as_before_by_time_level_service_and_number
     assert_eq!(found(&store).await, expected);
     append(&store, [81]).await;
     assert_eq!(seqs(&read_all(&store, &query(79)).await), [80, 81]);
+}
+
+#[tokio::test]
+async fn an_entry_of_a_compressed_segment_is_read_byte_for_byte_as_it_was() {
+    let dir = TempDir::new().unwrap();
+    let texts = async |store: &LogStore| {
+        let page = store.read(query(0)).await.unwrap();
+        let texts = page.entries.iter().map(|raw| raw.get().to_owned());
+        texts.collect::<Vec<_>>()
+    };
+
+    let plain = open_small(&dir, 360);
+    append(&plain, 1..=20).await;
+    append_once(&plain, "k", "m", None).await.unwrap();
+    let batch = plain.append_batch("p", 1, &entries(1, 3), "sent").unwrap();
+    batch.outcome.await.unwrap();
+    append(&plain, 25..=30).await;
+    let expected = texts(&plain).await;
+    assert!(expected.iter().all(|entry| entry.contains("\"rx\":")));
+    drop(plain);
+
+    let store = open_packing(&dir, 360);
+    all_are_compressed(&dir, &store).await;
+    assert_eq!(texts(&store).await, expected);
 }
 
 impl LogStore {
@@ -215,7 +239,7 @@ async fn what_is_wrong_with_a_compressed_segment_is_logged_with_the_file_that_is
     fs::create_dir(&damaged).unwrap();
     fs::remove_file(known_file(&dir)).unwrap();
     let firsts = super::super::segments::firsts(dir.path()).unwrap();
-    let log = logged(|| drop(Repeats::before_newest(dir.path(), &firsts, &config(280))));
+    let log = logged(|| drop(Repeats::before_newest(dir.path(), &firsts, &config(360))));
     assert!(log.contains("the log cannot be read"), "{log}");
     assert!(log.contains(&file), "{log}");
 }
@@ -223,7 +247,7 @@ async fn what_is_wrong_with_a_compressed_segment_is_logged_with_the_file_that_is
 #[tokio::test]
 async fn a_compression_that_a_kill_ends_at_any_point_leaves_each_entry_there_once() {
     let dir = TempDir::new().unwrap();
-    let store = open_small(&dir, 280);
+    let store = open_small(&dir, 360);
     append(&store, 1..=20).await;
     drop(store);
     let plain = copy(dir.path());
@@ -233,7 +257,7 @@ async fn a_compression_that_a_kill_ends_at_any_point_leaves_each_entry_there_onc
     let content = fs::read(&packed[1]).unwrap();
 
     let check = async |dir: &TempDir, case: &str| {
-        let store = open_packing(dir, 280);
+        let store = open_packing(dir, 360);
         all_are_compressed(dir, &store).await;
         assert_eq!(
             seqs(&read_all(&store, &query(0)).await),
@@ -295,7 +319,7 @@ async fn an_unpacking_that_is_killed_at_any_point_loses_no_entry() {
             // Keys and batches are read from all segments then.
             fs::remove_file(known_file(&dir)).unwrap();
 
-            let store = open_packing(&dir, 280);
+            let store = open_packing(&dir, 360);
             let case = format!("{cut} bytes, table: {has_table}");
             assert_eq!(read_all(&store, &query(0)).await, all, "{case}");
             assert_eq!(store.damaged(), 0, "{case}");
@@ -307,7 +331,7 @@ async fn an_unpacking_that_is_killed_at_any_point_loses_no_entry() {
 #[tokio::test]
 async fn a_disk_that_gets_full_during_a_compression_leaves_the_plain_segment() {
     let dir = TempDir::new().unwrap();
-    let store = open_small(&dir, 280);
+    let store = open_small(&dir, 360);
     append(&store, 1..=20).await;
     drop(store);
 
@@ -319,7 +343,7 @@ async fn a_disk_that_gets_full_during_a_compression_leaves_the_plain_segment() {
     assert!(ending_in(dir.path(), ".new").is_empty());
     drop(segments);
 
-    let store = open_packing(&dir, 280);
+    let store = open_packing(&dir, 360);
     all_are_compressed(&dir, &store).await;
     assert!(!segment_path(&dir, 1).exists());
     assert_eq!(read_all(&store, &query(0)).await.len(), 20);
@@ -328,7 +352,7 @@ async fn a_disk_that_gets_full_during_a_compression_leaves_the_plain_segment() {
 #[tokio::test]
 async fn a_segment_that_cannot_be_compressed_is_left_alone_and_the_others_are_not() {
     let dir = TempDir::new().unwrap();
-    let store = open_small(&dir, 280);
+    let store = open_small(&dir, 360);
     append(&store, 1..=20).await;
     drop(store);
 
@@ -419,15 +443,15 @@ async fn readers_miss_nothing_while_segments_are_compressed_under_them() {
 async fn stores_that_follow_on_one_another_while_one_compresses_lose_nothing() {
     let dir = TempDir::new().unwrap();
     for round in 0..15 {
-        let store = open_packing(&dir, 280);
+        let store = open_packing(&dir, 360);
         append(&store, round * 20 + 1..=round * 20 + 20).await;
         if round % 2 == 0 {
             store.close().await;
-            let next = open_packing(&dir, 280);
+            let next = open_packing(&dir, 360);
             assert_eq!(next.last(), round * 20 + 20);
         }
     }
-    let store = open_packing(&dir, 280);
+    let store = open_packing(&dir, 360);
     assert_eq!(read_all(&store, &query(0)).await.len(), 300);
 }
 
@@ -444,7 +468,7 @@ async fn a_log_whose_newest_segment_was_taken_away_goes_on_behind_its_last_numbe
             super::damage::forget_closing(&dir);
         }
 
-        let store = open_packing(&dir, 280);
+        let store = open_packing(&dir, 360);
         let last = store.last();
         append(&store, [last + 1]).await;
         let all = seqs(&read_all(&store, &query(0)).await);
@@ -497,7 +521,7 @@ async fn compressed_segments_that_are_old_are_deleted_by_the_time_of_their_last_
 
     let config = LogConfig {
         retention_age: Duration::from_secs(3600),
-        ..config(280)
+        ..config(360)
     };
     let store = open_with(dir.path(), config).unwrap();
     super::rotation::oldest_becomes(&store, 9).await;

@@ -16,6 +16,7 @@ mod kill;
 #[cfg(target_os = "linux")]
 mod power;
 mod read;
+mod receipt;
 mod rotation;
 mod scan;
 mod tail;

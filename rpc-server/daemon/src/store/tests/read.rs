@@ -216,7 +216,7 @@ async fn a_page_and_a_scan_have_their_limits_in_bytes() {
         .unwrap();
     assert_eq!(page.next, 60);
 
-    let longest = "x".repeat(lines::LINE_BYTES_MAX - 100);
+    let longest = "x".repeat(lines::LINE_BYTES_MAX - 150);
     let seq = store.append(&entry(longest)).unwrap().await.unwrap();
     assert_eq!(store.read(query(60)).await.unwrap().next, seq);
 
