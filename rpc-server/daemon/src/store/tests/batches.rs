@@ -86,23 +86,28 @@ async fn a_tail_of_three_batches_cut_at_any_byte_has_no_batch_in_part_and_each_o
     }
     drop(store);
     let whole = fs::read(&path).unwrap();
+    let record = fs::read(known_file(&dir)).unwrap();
+    let up_to = |batch: u64| {
+        let batches = (1..=batch).flat_map(|number| (1..=3).map(move |n| format!("{number}.{n}")));
+        ["0".to_owned()].into_iter().chain(batches).collect()
+    };
 
+    let mut kept_by_cuts = [0; 4];
     for cut in ends[0]..=ends[3] {
         let dir = TempDir::new().unwrap();
-        fs::write(
-            segment_path(&dir, 1),
-            &whole[..usize::try_from(cut).unwrap()],
-        )
-        .unwrap();
+        let left = &whole[..usize::try_from(cut).unwrap()];
+        fs::write(segment_path(&dir, 1), left).unwrap();
+        if cut % 2 == 0 {
+            // As after a kill; without it, the segments are read instead.
+            fs::write(segment_path(&dir, 1).with_extension("known"), &record).unwrap();
+        }
 
         let store = open_small(&dir, 1 << 20);
         let kept = ends.iter().filter(|end| **end <= cut).count() as u64 - 1;
-        let batch = |number| (1..=3).map(move |n| format!("{number}.{n}"));
-        let expected: Vec<String> = ["0".into()]
-            .into_iter()
-            .chain((1..=kept).flat_map(batch))
-            .collect();
+        kept_by_cuts[usize::try_from(kept).unwrap()] += 1;
+        let expected: Vec<String> = up_to(kept);
         assert_eq!(messages(&store).await, expected, "cut at {cut}");
+        assert_eq!(store.last(), kept * 3 + 1, "cut at {cut}");
 
         for number in 1..=3 {
             let (first, was_there) = append_batch(&store, number).await.unwrap();
@@ -112,9 +117,20 @@ async fn a_tail_of_three_batches_cut_at_any_byte_has_no_batch_in_part_and_each_o
                 "cut at {cut}"
             );
         }
-        assert_eq!(store.last(), 10);
-        assert_eq!(store.damaged(), 0);
+
+        // Each is there once, for this store and for the next one.
+        let expected: Vec<String> = up_to(3);
+        assert_eq!(messages(&store).await, expected, "cut at {cut}");
+        assert_eq!((store.last(), store.damaged()), (10, 0));
+        drop(store);
+        let store = open_small(&dir, 1 << 20);
+        assert_eq!(messages(&store).await, expected, "cut at {cut}");
+        assert!(append_batch(&store, 3).await.unwrap().1, "cut at {cut}");
     }
+
+    // Each of the first three batches was cut at every byte, and the end of the last is no cut.
+    let bytes = ends.windows(2).map(|ends| ends[1] - ends[0]);
+    assert!(kept_by_cuts.into_iter().eq(bytes.chain([1])));
 }
 
 #[tokio::test]

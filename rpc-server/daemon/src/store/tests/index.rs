@@ -1,5 +1,6 @@
 //! Reads that leave out what an index says does not pass.
 
+use super::super::index::{self, Index};
 use super::super::reading::SCAN_BYTES_MAX;
 use super::super::reading::scan::{Range, Scan};
 use super::super::segments::{FoundSegments, Segments};
@@ -122,6 +123,52 @@ async fn what_is_found_with_an_index_is_what_is_found_without_and_after_a_restar
         tokio::task::yield_now().await;
     }
     assert_eq!(found(&store).await, with_index);
+}
+
+#[tokio::test]
+async fn an_index_that_is_another_one_s_or_of_another_length_is_not_used_and_is_made_again() {
+    let dir = TempDir::new().unwrap();
+    let store = open_indexed(&dir);
+    fill(&store).await;
+    let expected = found(&store).await;
+    drop(store);
+    let indexes = index_files(&dir);
+    assert!(indexes.len() >= 3);
+    let whole: Vec<String> = indexes
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+
+    // Of the segment behind; and of one that was cut and has grown again: a frame less, its check being sound.
+    let segment = indexes[2].with_extension("ndjson");
+    let before = Index::of_lines(&lines_of(&segment, 3), 0).unwrap();
+    for is_of_the_segment_behind in [true, false] {
+        match is_of_the_segment_behind {
+            true => fs::write(&indexes[0], &whole[1]).unwrap(),
+            false => index::write(&segment, &before).unwrap(),
+        }
+        let is_as_before = || {
+            let found = indexes.iter().map(|path| fs::read_to_string(path).ok());
+            found.eq(whole.iter().cloned().map(Some))
+        };
+        assert!(!is_as_before());
+
+        let store = open_indexed(&dir);
+        assert_eq!(found(&store).await, expected);
+        let begun = std::time::Instant::now();
+        while !is_as_before() {
+            assert!(begun.elapsed() < LONG);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(found(&store).await, expected);
+    }
+}
+
+/// The first lines of a file.
+fn lines_of(path: &Path, count: usize) -> Vec<u8> {
+    let content = fs::read(path).unwrap();
+    let lines = content.split_inclusive(|byte| *byte == b'\n').take(count);
+    lines.flatten().copied().collect()
 }
 
 fn no_index_is_short(dir: &TempDir) -> bool {
