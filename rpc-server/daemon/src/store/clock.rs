@@ -2,6 +2,12 @@
 //!
 //! Entries and files have its times, for people. Order, repetitions, budgets and waits do not go by it.
 
+#[cfg(test)]
+use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(test)]
+use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The clock by which entries and files have their times.
@@ -10,12 +16,19 @@ pub(super) enum Clock {
     /// That of the machine.
     #[default]
     Machine,
+    /// One that a test sets behind that of the machine, by a number of milliseconds.
+    #[cfg(test)]
+    Behind(Arc<AtomicU64>),
 }
 
 impl Clock {
     pub(super) fn now(&self) -> SystemTime {
         match self {
             Self::Machine => SystemTime::now(),
+            #[cfg(test)]
+            Self::Behind(ms) => {
+                SystemTime::now() - Duration::from_millis(ms.load(Ordering::Relaxed))
+            }
         }
     }
 

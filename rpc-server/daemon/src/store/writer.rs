@@ -181,7 +181,7 @@ impl Writer {
     /// Whether the next segment is to be begun for the age of this one.
     fn is_old(&self, segment: &Segment) -> bool {
         let age = self.config.segment_age;
-        !age.is_zero() && segment.len > 0 && segment.is_as_old_as(age)
+        !age.is_zero() && segment.len > 0 && segment.is_as_old_as(age, self.clock.now())
     }
 
     fn create(&mut self, first: u64) -> Result<Segment, StoreError> {
@@ -189,7 +189,7 @@ impl Writer {
             .write(first, &self.repeats, self.config.durability());
 
         let lock = self.config.fsync.then_some(&self.lock);
-        Segment::create(&self.dir, first, lock)
+        Segment::create(&self.dir, first, lock, self.clock.now())
     }
 
     /// Shows readers what a segment has grown to, and sees to the one before it, if that is closed now.
@@ -218,7 +218,8 @@ impl Writer {
             self.begin(self.queue.next());
         }
         if !self.config.retention_age.is_zero() {
-            self.segments.retain_since(self.config.retention_age);
+            let age = self.config.retention_age;
+            self.segments.retain_since(age, self.clock.now());
         }
 
         self.keep_free();

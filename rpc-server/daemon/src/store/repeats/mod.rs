@@ -143,15 +143,15 @@ impl Repeats {
             return false;
         };
 
-        let mut reaches_back = older.first().copied().unwrap_or(newest) == 1;
-        for first in older {
-            let is_old = segment::modified(dir, *first)
-                .is_ok_and(|written| until.duration_since(written).is_ok_and(|past| past > age));
-            if is_old {
-                reaches_back = true;
-                continue;
-            }
+        // A segment is never older than those before it, whatever a clock that was wrong has put down as its time.
+        let is_old = |first: &u64| {
+            segment::modified(dir, *first)
+                .is_ok_and(|written| until.duration_since(written).is_ok_and(|past| past > age))
+        };
+        let old = older.iter().take_while(|first| is_old(first)).count();
+        let reaches_back = old > 0 || older.first().copied().unwrap_or(newest) == 1;
 
+        for first in &older[old..] {
             if let Err(error) = self.replay_segment(dir, *first) {
                 let path = segment::path_there(dir, *first);
                 tracing::error!(file = %path.display(), %error, "the log cannot be read");

@@ -62,11 +62,12 @@ impl Identity {
 }
 
 impl Segment {
-    /// Makes the file for the entries from `first` on, and with `lock` its name durable.
+    /// Makes the file for the entries from `first` on at this time, and with `lock` its name durable.
     pub(super) fn create(
         dir: &Path,
         first: u64,
         lock: Option<&DirLock>,
+        now: SystemTime,
     ) -> Result<Self, StoreError> {
         let path = path(dir, first);
         let file = OpenOptions::new()
@@ -85,7 +86,7 @@ impl Segment {
             len: 0,
             listed: false,
             identity: Identity::of(&made),
-            born: SystemTime::now(),
+            born: now,
             synced_in: None,
         };
 
@@ -168,9 +169,11 @@ impl Segment {
         None
     }
 
-    /// Whether it is as old as this. A clock that was set back makes it younger.
-    pub(super) fn is_as_old_as(&self, age: Duration) -> bool {
-        self.born.elapsed().is_ok_and(|elapsed| elapsed >= age)
+    /// Whether it is as old as this. If the clock was set back behind its begin, its age cannot be told, and it counts as
+    /// old: waiting for the clock to catch up may take years.
+    pub(super) fn is_as_old_as(&self, age: Duration, now: SystemTime) -> bool {
+        now.duration_since(self.born)
+            .map_or(true, |elapsed| elapsed >= age)
     }
 
     /// Takes an empty file away whose name is needed again, if it is no longer what was left.

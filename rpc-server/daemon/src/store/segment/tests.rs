@@ -49,12 +49,12 @@ fn a_symbolic_link_in_place_of_the_newest_segment_is_refused_and_what_it_leads_t
 fn giving_up_removes_a_new_file_and_shortens_one_that_readers_know() {
     let dir = tempfile::TempDir::new().unwrap();
     let lock = DirLock::take(dir.path()).unwrap();
-    let segment = Segment::create(dir.path(), 7, Some(&lock)).unwrap();
+    let segment = Segment::create(dir.path(), 7, Some(&lock), SystemTime::now()).unwrap();
     assert!(path(dir.path(), 7).exists());
     segment.give_up().unwrap();
     assert!(!path(dir.path(), 7).exists());
 
-    let mut segment = Segment::create(dir.path(), 8, None).unwrap();
+    let mut segment = Segment::create(dir.path(), 8, None, SystemTime::now()).unwrap();
     segment.append(b"durable\n", Durability::Power).unwrap();
     segment.listed = true;
 

@@ -1,11 +1,11 @@
 //! Deletion of the oldest segments.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::super::index;
-use super::super::segment::{self, Form, path, path_of};
+use super::super::segment::{self, Form, path, path_of, path_there};
 use super::{Listed, Segments, lock};
 
 impl Segments {
@@ -18,18 +18,73 @@ impl Segments {
     }
 
     /// Deletes the oldest segments that were last written to longer ago than `age`. The newest always stays.
-    pub(in crate::store) fn retain_since(&self, age: Duration) {
-        while let Some(first) = self.oldest_but_newest() {
-            let written = segment::modified(&self.dir, first);
-            // What cannot be told, and what a clock that was set back has put into the future, is not old.
-            let is_old =
-                written.is_ok_and(|written| written.elapsed().is_ok_and(|past| past > age));
-            let Some(oldest) = is_old.then(|| self.forget_oldest(0)).flatten() else {
+    ///
+    /// Segments are written to one after the other, whatever the clock has said meanwhile. So one whose time is in the
+    /// future, as the clock was set back since, is as old as the next one with a time of the past. If that cannot be told,
+    /// none is deleted.
+    pub(in crate::store) fn retain_since(&self, age: Duration, now: SystemTime) {
+        loop {
+            let firsts = self.firsts();
+            let [oldest, behind @ ..] = &*firsts else {
                 return;
             };
+            if behind.is_empty() || self.written(*oldest).is_none() {
+                return;
+            }
 
-            self.delete(oldest.first);
+            let written = self.first_time_in(&firsts, SystemTime::UNIX_EPOCH, now);
+            let Some(written) = written.filter(|written| is_older(*written, age, now)) else {
+                return;
+            };
+            if self.correct_time_of_next(behind, written, now).is_err()
+                || self.forget_oldest(0).is_none()
+            {
+                return;
+            }
+            self.delete(*oldest);
         }
+    }
+
+    /// Corrects the time of the first of these segments if it was written to while the clock was behind, and seems to be
+    /// older than the one before it, which was last written to at `written` and is about to be deleted: it gets the time of
+    /// the one behind it.
+    fn correct_time_of_next(
+        &self,
+        segments: &[u64],
+        written: SystemTime,
+        now: SystemTime,
+    ) -> io::Result<()> {
+        let Some((first, behind)) = segments.split_first() else {
+            return Ok(());
+        };
+        if self.written(*first).is_none_or(|time| time >= written) {
+            return Ok(());
+        }
+
+        let time = self.first_time_in(behind, written, now).unwrap_or(now);
+        let path = path_there(&self.dir, *first);
+        let set = File::open(&path).and_then(|file| file.set_modified(time));
+        set.inspect_err(|error| {
+            tracing::warn!(
+                file = %path.display(), %error,
+                "the time of this log segment is wrong and cannot be corrected; no segment before it is deleted for its age"
+            );
+        })
+    }
+
+    /// The first time between two others, both included, at which one of these segments was last written to.
+    fn first_time_in(
+        &self,
+        segments: &[u64],
+        from: SystemTime,
+        to: SystemTime,
+    ) -> Option<SystemTime> {
+        let mut times = segments.iter().filter_map(|first| self.written(*first));
+        times.find(|time| (from..=to).contains(time))
+    }
+
+    fn written(&self, first: u64) -> Option<SystemTime> {
+        segment::modified(&self.dir, first).ok()
     }
 
     /// Deletes the oldest segments until they free `missing` bytes. The newest always stays.
@@ -59,11 +114,10 @@ impl Segments {
         }
     }
 
-    /// The first number of the oldest segment, unless that is the newest, too.
-    fn oldest_but_newest(&self) -> Option<u64> {
+    /// The first numbers of all segments, from the oldest on.
+    fn firsts(&self) -> Vec<u64> {
         let state = lock(&self.state);
-        let oldest = state.segments.front()?;
-        (state.segments.len() > 1).then_some(oldest.first)
+        state.segments.iter().map(|segment| segment.first).collect()
     }
 
     pub(super) fn forget_oldest(&self, bytes_max: u64) -> Option<Listed> {
@@ -78,4 +132,9 @@ impl Segments {
         state.total -= oldest.disk_bytes();
         Some(oldest)
     }
+}
+
+/// Whether a time is longer ago than `age`.
+fn is_older(time: SystemTime, age: Duration, now: SystemTime) -> bool {
+    now.duration_since(time).is_ok_and(|past| past > age)
 }

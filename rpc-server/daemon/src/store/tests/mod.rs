@@ -3,6 +3,7 @@
 mod append;
 mod backward;
 mod batches;
+mod clock;
 #[cfg(feature = "zstd")]
 mod compression;
 mod cursor;
