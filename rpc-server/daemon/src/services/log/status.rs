@@ -11,12 +11,17 @@ use crate::store::StoreError;
 /// A full queue takes about this long to reach a disk.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// The store tries a full disk once a second. Whether it has room again is not known before.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// What the peer reads names the store and not its files; those are for the log.
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full { .. } => {
-                Self::resource_exhausted("the disk of the log store is full").with_source(error)
+                Self::resource_exhausted("the disk of the log store is full")
+                    .with_source(error)
+                    .with_retry_after(FULL_RETRY_AFTER)
             }
             StoreError::FileSizeLimit { .. } => Self::resource_exhausted(
                 "a file of the log store has reached the size limit of the server's process",
@@ -59,5 +64,32 @@ impl From<StoreError> for Status {
                     .with_source(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rpc_core::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_code_8_that_names_the_store_and_when_it_is_worth_another_try() {
+        let path = "/var/lib/rpc/log/1.ndjson".into();
+        let status = Status::from(StoreError::Full { path });
+
+        assert_eq!(status.code(), Code::RESOURCE_EXHAUSTED);
+        assert_eq!(status.message(), "the disk of the log store is full");
+        assert_eq!(status.retry_after(), Some(Duration::from_secs(1)));
+        // The command has run, and taken its entry back.
+        assert!(!status.is_rejected());
+    }
+
+    #[test]
+    fn a_file_that_may_not_grow_has_no_time_after_which_it_may() {
+        let path = "/var/lib/rpc/log/1.ndjson".into();
+        let status = Status::from(StoreError::FileSizeLimit { path });
+        assert_eq!(status.code(), Code::RESOURCE_EXHAUSTED);
+        assert_eq!(status.retry_after(), None);
     }
 }
