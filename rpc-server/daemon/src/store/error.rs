@@ -46,6 +46,13 @@ pub(crate) enum StoreError {
         /// The file that could not be written.
         path: PathBuf,
     },
+    /// An append has failed, and the disk has not taken its entries back: they may be found after a restart.
+    LeftBehind {
+        /// The file that they are in.
+        path: PathBuf,
+        /// Why they could not be taken back.
+        source: Arc<io::Error>,
+    },
     /// Another program has changed the file while the entry was written to it.
     Changed {
         /// The file.
@@ -172,6 +179,11 @@ impl fmt::Display for StoreError {
                 "{} would be larger than a file of this process may be; raise `ulimit -f` or LimitFSIZE",
                 path.display()
             ),
+            Self::LeftBehind { path, source } => write!(
+                f,
+                "cannot remove log entries whose write failed from {}: {source}; they may appear after a restart",
+                path.display()
+            ),
             Self::Changed { path } => {
                 write!(f, "another program has changed {}", path.display())
             }
@@ -228,7 +240,7 @@ impl fmt::Display for StoreError {
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source.as_ref()),
+            Self::Io { source, .. } | Self::LeftBehind { source, .. } => Some(source.as_ref()),
             Self::Blocking(error) => Some(error),
             _ => None,
         }

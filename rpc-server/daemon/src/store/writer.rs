@@ -136,19 +136,17 @@ impl Writer {
         }
 
         if let Err(error) = segment.append(&batch.lines, durability) {
-            let is_at_limit = matches!(error, StoreError::FileSizeLimit { .. }) && segment.len > 0;
-            let taken_back = segment.give_up();
+            let has_others = segment.len > 0;
+            let error = segment.give_up(error);
 
             // A file that may not grow is as good as a full one, if nothing of the batch is left in it.
-            if !is_at_limit || taken_back.is_err() {
+            if !has_others || !matches!(error, StoreError::FileSizeLimit { .. }) {
                 return Err(error);
             }
 
             segment = self.create(batch.first)?;
             if let Err(error) = segment.append(&batch.lines, durability) {
-                // Logged where it fails; the caller is told of the first error.
-                let _ = segment.give_up();
-                return Err(error);
+                return Err(segment.give_up(error));
             }
         }
 

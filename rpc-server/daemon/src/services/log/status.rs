@@ -59,7 +59,10 @@ impl From<StoreError> for Status {
             StoreError::Blocking(error) => error.into(),
             StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),
             // Whether the entry is on the disk is not known.
-            StoreError::Io { .. } | StoreError::Changed { .. } | StoreError::Locked { .. } => {
+            StoreError::Io { .. }
+            | StoreError::LeftBehind { .. }
+            | StoreError::Changed { .. }
+            | StoreError::Locked { .. } => {
                 Self::internal("the disk of the log store failed; the server's log says how")
                     .with_source(error)
             }

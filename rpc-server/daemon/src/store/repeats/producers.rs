@@ -398,7 +398,8 @@ impl BatchRun {
         };
 
         let callers = batch.progress.end(outcome);
-        if outcome.is_err() {
+        let is_left_behind = matches!(outcome, Err(StoreError::LeftBehind { .. }));
+        if outcome.is_err() && !is_left_behind {
             // It was taken back, and may be sent again as if it had never been here.
             producer.batches.remove(&self.number);
         }

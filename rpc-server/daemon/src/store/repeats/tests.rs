@@ -267,6 +267,15 @@ fn a_batch_is_told_from_others_by_its_number_and_its_entries() {
     drop(begin(9, "other").unwrap().unwrap());
     begin(9, "sent").unwrap().unwrap().finish(&Ok(9));
     assert!(begin(9, "sent").unwrap().is_none());
+
+    // What may be there is not written again.
+    let (path, source) = ("f".into(), Arc::new(std::io::Error::other("it is broken")));
+    let left_behind = StoreError::LeftBehind { path, source };
+    begin(10, "sent")
+        .unwrap()
+        .unwrap()
+        .finish(&Err(left_behind));
+    assert!(begin(10, "sent").unwrap().is_none());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::dir_lock::DirLock;
@@ -94,9 +95,7 @@ impl Segment {
             && let Err(error) = lock.sync()
         {
             let error = StoreError::io("fsync", dir)(error);
-            // It was logged where that fails, and the caller is told of the first error.
-            let _ = segment.give_up();
-            return Err(error);
+            return Err(segment.give_up(error));
         }
 
         Ok(segment)
@@ -190,28 +189,30 @@ impl Segment {
         &self.path
     }
 
-    /// Takes back what a failed append has left behind, as far as the disk lets it.
+    /// Takes back what an append that failed with this error has left behind, as far as the disk lets it. Returns the error
+    /// that callers are told: if the disk refuses, it must not say that their entries are not there.
     ///
     /// A file that readers do not know of holds nothing and goes away, so that a full disk does not fill up
     /// with empty files. One they know of stays even if it is empty: were it the only one, the next start
     /// would find no file and count from 1 again.
-    ///
-    /// # Errors
-    ///
-    /// Where the disk refuses, which is logged.
-    pub(super) fn give_up(self) -> io::Result<()> {
+    pub(super) fn give_up(self, failed: StoreError) -> StoreError {
         let taken_back = if self.listed {
             self.cut_off(self.len)
         } else {
             fs::remove_file(&self.path)
         };
 
-        taken_back.inspect_err(|error| {
-            tracing::warn!(
-                file = %self.path.display(), %error,
-                "cannot remove log entries whose write failed; they may appear after a restart"
-            );
-        })
+        let Err(error) = taken_back else {
+            return failed;
+        };
+        tracing::warn!(
+            file = %self.path.display(), %error, %failed,
+            "cannot remove log entries whose write failed; they may appear after a restart"
+        );
+        StoreError::LeftBehind {
+            path: self.path,
+            source: Arc::new(error),
+        }
     }
 }
 

@@ -49,9 +49,10 @@ fn a_symbolic_link_in_place_of_the_newest_segment_is_refused_and_what_it_leads_t
 fn giving_up_removes_a_new_file_and_shortens_one_that_readers_know() {
     let dir = tempfile::TempDir::new().unwrap();
     let lock = DirLock::take(dir.path()).unwrap();
+    let full = || StoreError::Full { path: "f".into() };
     let segment = Segment::create(dir.path(), 7, Some(&lock), SystemTime::now()).unwrap();
     assert!(path(dir.path(), 7).exists());
-    segment.give_up().unwrap();
+    assert!(segment.give_up(full()).did_not_run());
     assert!(!path(dir.path(), 7).exists());
 
     let mut segment = Segment::create(dir.path(), 8, None, SystemTime::now()).unwrap();
@@ -60,6 +61,23 @@ fn giving_up_removes_a_new_file_and_shortens_one_that_readers_know() {
 
     // What a write that failed half way has left.
     segment.file.write_all(b"not dur").unwrap();
-    segment.give_up().unwrap();
+    assert!(segment.give_up(full()).did_not_run());
     assert_eq!(fs::read(path(dir.path(), 8)).unwrap(), b"durable\n");
+}
+
+#[test]
+fn entries_that_the_disk_does_not_take_back_are_not_said_to_be_gone() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut segment = Segment::create(dir.path(), 1, None, SystemTime::now()).unwrap();
+    segment.append(b"an entry\n", Durability::Process).unwrap();
+    segment.listed = true;
+    segment.len = 0;
+    // What may only be read is not cut off.
+    segment.file = File::open(path(dir.path(), 1)).unwrap();
+
+    let full = StoreError::Full { path: "f".into() };
+    let told = segment.give_up(full);
+    assert!(matches!(told, StoreError::LeftBehind { .. }), "{told}");
+    assert!(!told.did_not_run());
+    assert!(told.to_string().contains("they may appear after a restart"));
 }
