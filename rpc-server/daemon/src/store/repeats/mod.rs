@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::LogConfig;
 use super::entry::EntryRef;
-use super::lines::Lines;
+use super::lines::{Lines, Sequence, leading_seq};
 use super::segment::{self, SegmentFile};
 
 pub(crate) use keys::Once;
@@ -149,38 +149,52 @@ impl Repeats {
                 .is_ok_and(|written| until.duration_since(written).is_ok_and(|past| past > age))
         };
         let old = older.iter().take_while(|first| is_old(first)).count();
-        let reaches_back = old > 0 || older.first().copied().unwrap_or(newest) == 1;
+        let mut is_all = old > 0 || older.first().copied().unwrap_or(newest) == 1;
 
-        for first in &older[old..] {
-            if let Err(error) = self.replay_segment(dir, *first) {
-                let path = segment::path_there(dir, *first);
-                tracing::error!(file = %path.display(), %error, "the log cannot be read");
-                return false;
+        let behind = older.iter().skip(old + 1).chain([&newest]);
+        for (first, next) in older[old..].iter().zip(behind) {
+            match self.replay_segment(dir, *first, next - 1) {
+                Ok(replayed) => is_all &= replayed == Replayed::Whole,
+                Err(error) => {
+                    let path = segment::path_there(dir, *first);
+                    tracing::error!(file = %path.display(), %error, "the log cannot be read");
+                    return false;
+                }
             }
         }
 
-        reaches_back
+        is_all
     }
 
-    /// Learns from a whole segment.
-    fn replay_segment(&mut self, dir: &Path, first: u64) -> io::Result<()> {
+    /// Learns from a whole segment, whose numbers go up to `last`.
+    fn replay_segment(&mut self, dir: &Path, first: u64, last: u64) -> io::Result<Replayed> {
         let file = SegmentFile::find(dir, first)?;
         let len = file.len()?;
         let mut lines = Lines::new(&file, 0, len, BLOCK_BYTES)?;
+        let mut sequence = Sequence::new(first, last);
+        let mut replayed = Replayed::Whole;
 
         while let Some(line) = lines.next()? {
+            let is_next = sequence.accept(leading_seq(line.text), line.bytes);
+            let Some(text) = str::from_utf8(line.text).ok().filter(|_| is_next) else {
+                replayed = Replayed::Damaged;
+                continue;
+            };
             // Most lines have nothing to tell, and need not be taken apart.
-            let may_tell = self.pending.is_some()
-                || str::from_utf8(line.text)
-                    .is_ok_and(|text| text.contains("\"key\":") || text.contains("\"batch\":"));
-            if may_tell && let Some(entry) = EntryRef::parse(line.text) {
-                self.replay(&entry);
+            let may_tell = text.contains("\"key\":") || text.contains("\"batch\":");
+            if !may_tell && self.pending.is_none() {
+                continue;
+            }
+
+            match EntryRef::parse(line.text) {
+                Some(entry) => self.replay(&entry),
+                None => replayed = Replayed::Damaged,
             }
         }
 
         // A batch lies whole in one segment.
         self.learn_pending();
-        Ok(())
+        Ok(replayed)
     }
 }
 

@@ -102,3 +102,31 @@ async fn a_repetition_whose_entry_may_be_among_damaged_lines_is_refused() {
     );
     assert!(append_once(&store, "new", "m", None).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_repetition_whose_entry_may_be_among_damaged_lines_of_an_older_segment_is_refused() {
+    let dir = TempDir::new().unwrap();
+    // One entry a segment.
+    let store = open_small(&dir, 100);
+    for key in ["a", "b", "c"] {
+        append_once(&store, key, "m", None).await.unwrap();
+    }
+    drop(store);
+
+    // Without the record, all segments are read.
+    fs::remove_file(known_file(&dir)).unwrap();
+    let whole = fs::read(segment_path(&dir, 1)).unwrap();
+    for at in [3, whole.len() / 2] {
+        let mut content = whole.clone();
+        content[at] ^= 0xff;
+        fs::write(segment_path(&dir, 1), content).unwrap();
+
+        let store = open_small(&dir, 100);
+        let lost = append_once(&store, "a", "m", Some(0)).await;
+        assert!(matches!(lost, Err(StoreError::KeyForgotten)), "byte {at}");
+        for (seq, key) in [(2, "b"), (3, "c")] {
+            let again = append_once(&store, key, "m", Some(0)).await;
+            assert_eq!(again.unwrap(), (seq, true), "byte {at}");
+        }
+    }
+}
