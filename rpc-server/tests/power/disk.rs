@@ -105,6 +105,15 @@ impl<'c> Disk<'c> {
         &mut self.files[file]
     }
 
+    /// Whether a directory has all files as the processes have seen them.
+    pub(crate) fn has_kept_all(&self, dir: &Path) -> bool {
+        let left = fs::read_dir(dir).unwrap().count();
+        let is_kept = |(name, file): (&String, &usize)| {
+            fs::read(dir.join(name)).is_ok_and(|left| left == self.files[*file].content())
+        };
+        left == self.names.len() && self.names.iter().all(is_kept)
+    }
+
     /// Writes what is left after a loss of power into a directory.
     pub(crate) fn after_loss_of_power(&self, random: &mut Rng, dir: &Path) {
         let mut names = self.synced_names.clone();
@@ -153,6 +162,15 @@ impl<'c> File<'c> {
         }
     }
 
+    /// As the processes see it.
+    fn content(&self) -> Vec<u8> {
+        let mut content = self.synced.clone();
+        for change in &self.changes {
+            change.apply(&mut content);
+        }
+        content
+    }
+
     fn after_loss_of_power(&self, random: &mut Rng) -> Vec<u8> {
         if self.has_pages {
             self.some_of_its_pages(random)
@@ -163,10 +181,7 @@ impl<'c> File<'c> {
 
     /// What is synced, and any part of what was written behind it since then; its end may be zeros.
     fn some_of_its_end(&self, random: &mut Rng) -> Vec<u8> {
-        let mut content = self.synced.clone();
-        for change in &self.changes {
-            change.apply(&mut content);
-        }
+        let mut content = self.content();
         if !content.starts_with(&self.synced) {
             return if random.bool() {
                 self.synced.clone()

@@ -1,6 +1,6 @@
 //! Closed segments that are compressed in the background.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::packed::stand_in;
@@ -152,13 +152,14 @@ async fn other_programs_read_compressed_segments_as_they_are() {
         );
     }
 
-    // Where it is installed, the program itself, too.
-    let mut zstdcat = Command::new("zstdcat");
+    // The program itself, too.
     let packed = ending_in(dir.path(), ".zst");
-    if let Ok(child) = zstdcat.args(packed).stdout(Stdio::piped()).spawn() {
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        assert!(text.starts_with(&output.stdout) && !output.stdout.is_empty());
+    match Command::new("zstdcat").args(packed).output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{output:?}");
+            assert!(text.starts_with(&output.stdout) && !output.stdout.is_empty());
+        }
+        Err(error) => skip(&format!("there is no `zstdcat` (Debian: zstd): {error}")),
     }
 }
 

@@ -180,6 +180,14 @@ async fn what_is_sent_again_after_a_kill_is_there_once_and_no_batch_in_part() {
         assert_eq!(store.damaged(), 0, "round {round}");
         check(&found, &acknowledged, &format!("round {round}"));
     }
+
+    // Of all that is sent, something was acknowledged.
+    if kills >= KILLS_DEFAULT {
+        for sender in SENDERS.into_iter().chain(["emit"]) {
+            let mut names = acknowledged.keys().map(|(name, _)| name);
+            assert!(names.any(|name| name.starts_with(sender)), "{sender}");
+        }
+    }
 }
 
 /// Checks that all is there that was acknowledged, nothing twice, and no batch in part.
