@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use rpc_core::api::log::{Append, Fields, Level};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::members;
 use super::repeats::{BatchOf, KeyOf};
 
 /// How an entry came, as far as its line tells of it.
@@ -113,20 +113,8 @@ impl EntryRef<'_> {
             return true;
         }
 
-        let fields = self
-            .fields
-            .and_then(|fields| serde_json::from_str(fields.get()).ok());
-        fields.is_some_and(|fields: Value| value_has_text(&fields, text))
-    }
-}
-
-/// Whether a text is part of a string of a value. Fields are nested 64 deep at most.
-fn value_has_text(value: &Value, text: &str) -> bool {
-    match value {
-        Value::String(string) => string.contains(text),
-        Value::Array(items) => items.iter().any(|item| value_has_text(item, text)),
-        Value::Object(members) => members.values().any(|member| value_has_text(member, text)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        let fields = self.fields;
+        fields.is_some_and(|fields| members::have_text(fields, text))
     }
 }
 

@@ -1,11 +1,13 @@
 //! Filters of entries.
 
-use std::collections::BTreeMap;
-
 use rpc_core::api::log::Level;
 use serde_json::value::RawValue;
 
 use super::entry::EntryRef;
+use super::members;
+
+/// What an allocator takes beside what it is asked for, about.
+const ALLOCATION_BYTES: usize = 24;
 
 /// The entries that a reader wants. The default wants all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -27,7 +29,7 @@ pub(crate) struct Rest {
     pub(crate) text: Option<String>,
     /// Only entries of this trace.
     pub(crate) trace: Option<String>,
-    /// Only entries with all of these fields.
+    /// Only entries with all of these fields, in the order of their names.
     pub(crate) fields: Vec<WantedField>,
     /// Only entries of this time or a later one, in milliseconds since 1970.
     pub(crate) from: Option<u64>,
@@ -65,11 +67,18 @@ impl WantedField {
         Some(Self { name, value })
     }
 
-    fn is_among(&self, fields: &BTreeMap<String, &RawValue>) -> bool {
-        let Some(found) = fields.get(&self.name).map(|value| value.get()) else {
-            return false;
-        };
+    fn text_bytes(&self) -> usize {
+        let (WantedValue::Text(value) | WantedValue::Written(value)) = &self.value;
+        self.name.capacity() + value.capacity() + 2 * ALLOCATION_BYTES
+    }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a value of that name is the wanted one.
+    pub(super) fn has_value(&self, value: &RawValue) -> bool {
+        let found = value.get();
         match &self.value {
             WantedValue::Written(written) => written == found,
             WantedValue::Text(text) if found.starts_with('"') => {
@@ -86,6 +95,23 @@ impl WantedField {
 }
 
 impl Filter {
+    /// The bytes that it takes in memory, about: a field of a few characters takes many times as much as its text.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let Rest {
+            text,
+            trace,
+            fields,
+            from: _,
+            to: _,
+        } = &self.rest;
+
+        let texts = [&self.service, &self.contains, text, trace];
+        let texts = texts.into_iter().flatten();
+        let texts: usize = texts.map(|text| text.capacity() + ALLOCATION_BYTES).sum();
+        let wanted: usize = fields.iter().map(WantedField::text_bytes).sum();
+        size_of::<Self>() + texts + fields.capacity() * size_of::<WantedField>() + wanted
+    }
+
     pub(super) fn matches(&self, entry: &EntryRef<'_>) -> bool {
         self.level.is_none_or(|level| entry.level >= level)
             && self
@@ -132,9 +158,7 @@ impl Rest {
             return true;
         }
 
-        let fields = entry
-            .fields
-            .and_then(|fields| serde_json::from_str(fields.get()).ok());
-        fields.is_some_and(|fields| self.fields.iter().all(|wanted| wanted.is_among(&fields)))
+        let fields = entry.fields;
+        fields.is_some_and(|fields| members::has_all(fields, &self.fields))
     }
 }

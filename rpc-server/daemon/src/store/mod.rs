@@ -46,6 +46,7 @@ mod identity;
 mod index;
 mod lines;
 mod log;
+mod members;
 mod meter;
 mod packed;
 mod queue;
@@ -71,6 +72,7 @@ pub(crate) use log::LogStore;
 #[cfg(feature = "program")]
 pub(crate) use reading::REPLY_BYTES_MIN;
 pub(crate) use reading::{Direction, Page, Query, Start, TailQuery};
+pub(crate) use repeats::Once;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,5 +1,6 @@
 //! `append_batch`: entries that are written together or not at all.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rpc_core::api::log::{
@@ -8,10 +9,11 @@ use rpc_core::api::log::{
 use rpc_core::{RawJson, Status};
 use rpc_server::{FromRequest, Params, Request, State};
 use serde::Deserialize;
-use serde_json::json;
+use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Deserializer, json};
 
-use crate::store::LogStore;
+use crate::store::{LogStore, Once};
 
 /// The params, with the entries as they were sent: by that text a batch is told from another one.
 #[derive(Deserialize)]
@@ -27,6 +29,27 @@ pub(super) async fn append_batch(
     State(store): State<Arc<LogStore>>,
     Params(sent): Params<SentBatch>,
 ) -> Result<BatchAppended, Status> {
+    let Placed { once, entries } = place(&store, sent)?;
+
+    let first = once.outcome.await?;
+    Ok(BatchAppended {
+        first,
+        last: first + entries - 1,
+        duplicate: once.is_repetition,
+        synced: store.is_synced(),
+    })
+}
+
+/// A batch that has its place in the log.
+struct Placed {
+    once: Once,
+    /// Number of its entries.
+    entries: u64,
+}
+
+/// Gives a batch its place. What was sent is not kept while the batch waits for the disk: it would be there twice, and
+/// once more for each that repeats it.
+fn place(store: &LogStore, sent: SentBatch) -> Result<Placed, Status> {
     check_producer(&sent.producer)?;
     if sent.batch == 0 {
         let message = "`params.batch` is 0; number batches from 1 on";
@@ -36,13 +59,9 @@ pub(super) async fn append_batch(
     let text = sent.entries.get();
     let entries = entries_in(text)?;
     let once = store.append_batch(&sent.producer, sent.batch, &entries, text)?;
-
-    let first = once.outcome.await?;
-    Ok(BatchAppended {
-        first,
-        last: first + entries.len() as u64 - 1,
-        duplicate: once.is_repetition,
-        synced: store.is_synced(),
+    Ok(Placed {
+        once,
+        entries: entries.len() as u64,
     })
 }
 
@@ -76,21 +95,51 @@ fn entries_in(text: &str) -> Result<Vec<Append>, Status> {
 
 /// Says which entry is wrong, and why, as `append` would.
 fn first_mistake(text: &str) -> Status {
-    let Ok(entries) = serde_json::from_str::<Vec<Box<RawValue>>>(text) else {
-        return Status::invalid_argument("`params.entries` must be an array of entries");
-    };
+    let mut mistake = None;
+    let walked = Entries(&mut mistake).deserialize(&mut Deserializer::from_str(text));
 
-    for (index, entry) in entries.iter().enumerate() {
-        let Ok(params) = RawJson::parse(entry.get()) else {
-            continue;
-        };
-        let request = Request::new(APPEND_BATCH, params);
-        if let Err(status) = Params::<Append>::from_request(&request, &()) {
-            return at_index(index, &status);
-        }
+    mistake.unwrap_or_else(|| match walked {
+        Ok(()) => Status::invalid_argument("`params.entries` does not fit the command"),
+        Err(_) => Status::invalid_argument("`params.entries` must be an array of entries"),
+    })
+}
+
+/// Walks over entries to the first that is wrong, and keeps none of them: in a line there may be half a million.
+struct Entries<'a>(&'a mut Option<Status>);
+
+impl<'de> DeserializeSeed<'de> for Entries<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of entries")
     }
 
-    Status::invalid_argument("`params.entries` does not fit the command")
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        for index in 0.. {
+            let Some(entry) = entries.next_element::<&RawValue>()? else {
+                break;
+            };
+            let Ok(params) = RawJson::parse(entry.get()) else {
+                continue;
+            };
+
+            let request = Request::new(APPEND_BATCH, params);
+            if let Err(status) = Params::<Append>::from_request(&request, &()) {
+                *self.0 = Some(at_index(index, &status));
+                return Err(A::Error::custom("an entry is wrong"));
+            }
+        }
+
+        Ok(())
+    }
 }
 
 /// The mistake of an entry's params, as one of the batch.

@@ -3,24 +3,16 @@
 use std::sync::Arc;
 
 use rpc_core::api::log::{BATCH_ENTRIES_MAX, Emit, Flushed, LogStats};
-use rpc_core::{Context, Peer, Status};
-use rpc_server::{FromRequest, Params, Request, State};
+use rpc_core::{Context, Status};
+use rpc_server::{Params, State};
 
+use super::Connection;
 use crate::store::{LogStore, Overflow, StoreError};
-
-/// The connection that a request came over.
-pub(super) struct Sender(Option<Arc<Peer>>);
-
-impl<S> FromRequest<S> for Sender {
-    fn from_request(request: &Request<'_>, _: &S) -> Result<Self, Status> {
-        Ok(Self(request.scope.peer().cloned()))
-    }
-}
 
 /// The entries have their places in the log at the first poll, as one of `append` has.
 pub(super) async fn emit(
     State(store): State<Arc<LogStore>>,
-    Sender(peer): Sender,
+    Connection(peer): Connection,
     context: Context,
     Params(emit): Params<Emit>,
 ) -> Result<(), Status> {
@@ -43,7 +35,7 @@ pub(super) async fn emit(
 /// Its place is behind the emits whose lines came before.
 pub(super) async fn flush(
     State(store): State<Arc<LogStore>>,
-    Sender(peer): Sender,
+    Connection(peer): Connection,
 ) -> Result<Flushed, Status> {
     // What the disk did not take is counted.
     if let Err(error @ StoreError::Closed) = store.flushed()?.await {

@@ -1,5 +1,7 @@
 //! The filters of `read` and `tail`: checked, and as the store takes them.
 
+use std::sync::Arc;
+
 use rpc_core::Status;
 use rpc_core::api::log::{
     CONTAINS_BYTES_MAX, FIELDS_BYTES_MAX, Fields, Level, SERVICE_BYTES_MAX, TEXT_BYTES_MAX,
@@ -23,7 +25,7 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// The filter of the store.
-    pub(super) fn filter(self) -> Result<Filter, Status> {
+    pub(super) fn filter(self) -> Result<Arc<Filter>, Status> {
         check_length("contains", self.contains.as_deref(), CONTAINS_BYTES_MAX)?;
         check_length("service", self.service.as_deref(), SERVICE_BYTES_MAX)?;
         check_length("text", self.text.as_deref(), TEXT_BYTES_MAX)?;
@@ -37,7 +39,7 @@ impl Wanted {
             )));
         }
 
-        Ok(Filter {
+        Ok(Arc::new(Filter {
             level: self.level,
             service: self.service,
             contains: self.contains,
@@ -48,7 +50,7 @@ impl Wanted {
                 from: self.from,
                 to: self.to,
             },
-        })
+        }))
     }
 }
 

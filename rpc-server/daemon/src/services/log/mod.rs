@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rpc_core::api::log::{
     APPEND, APPEND_BATCH, Append, Appended, EMIT, FLUSH, LogService, READ, STATS, TAIL,
 };
-use rpc_core::{CmdId, Descriptor, Status};
+use rpc_core::{CmdId, Descriptor, HeldBytes, Peer, Status};
 
 use crate::store::{Health, LogStore};
 use rpc_server::layers::KeyedCall;
@@ -100,6 +100,22 @@ async fn append(
         duplicate: once.is_repetition,
         synced,
     })
+}
+
+/// The connection that a request came over.
+struct Connection(Option<Arc<Peer>>);
+
+impl Connection {
+    /// Counts bytes that a call takes beside its params.
+    fn hold(&self, bytes: usize) -> Option<HeldBytes> {
+        self.0.as_ref().map(|peer| peer.hold(bytes))
+    }
+}
+
+impl<S> FromRequest<S> for Connection {
+    fn from_request(request: &Request<'_>, _: &S) -> Result<Self, Status> {
+        Ok(Self(request.scope.peer().cloned()))
+    }
 }
 
 /// The key of a call, if it has one.

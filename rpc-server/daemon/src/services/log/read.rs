@@ -9,6 +9,7 @@ use rpc_core::{Reply, Status};
 use rpc_server::blocking::Caller;
 use rpc_server::{Params, State};
 
+use super::Connection;
 use super::filter::{Wanted, check_length};
 use crate::store::{self, Direction, LogStore, Query, Start, TailQuery};
 
@@ -18,6 +19,7 @@ const LIMIT_MAX: u32 = 1000;
 pub(super) async fn read(
     State(store): State<Arc<LogStore>>,
     caller: Caller,
+    connection: Connection,
     Params(read): Params<Read>,
 ) -> Result<store::Page, Status> {
     let limit = read.limit.unwrap_or(LIMIT_DEFAULT);
@@ -40,13 +42,15 @@ pub(super) async fn read(
         to: read.to,
     };
 
+    let filter = wanted.filter()?;
+    let _held = connection.hold(filter.memory_bytes());
     let query = Query {
         log: read.log,
         after: read.after,
         direction,
         limit: limit as usize,
         wait: Duration::from_millis(read.wait_ms),
-        filter: wanted.filter()?,
+        filter,
         caller,
     };
     Ok(store.read(query).await?)
@@ -77,6 +81,7 @@ fn direction_of(read: &Read) -> Result<Direction, Status> {
 pub(super) async fn tail(
     State(store): State<Arc<LogStore>>,
     caller: Caller,
+    connection: Connection,
     Params(tail): Params<Tail>,
 ) -> Result<Reply, Status> {
     let start = start_of(&tail)?;
@@ -92,10 +97,12 @@ pub(super) async fn tail(
         to: tail.to,
     };
 
+    let filter = wanted.filter()?;
     let items = store.tail(TailQuery {
         log: tail.log,
         start,
-        filter: wanted.filter()?,
+        held: connection.hold(filter.memory_bytes()),
+        filter,
         caller,
     })?;
     Ok(Reply::stream(items.map_err(Status::from)))
@@ -114,4 +121,68 @@ fn start_of(tail: &Tail) -> Result<Start, Status> {
         (None, Some(last)) => Start::Last(last as usize),
         (None, None) => Start::Now,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use rpc_core::Peer;
+    use rpc_core::api::log::Fields;
+    use rpc_server::blocking::BlockingPool;
+
+    use super::*;
+    use crate::store::LogConfig;
+
+    /// As many fields of a character each as a filter may have, about, and what they take at least.
+    const FIELDS: usize = 150;
+    const FIELDS_MEMORY: usize = FIELDS * 64;
+
+    #[tokio::test]
+    async fn what_the_filters_of_readers_that_wait_take_counts_for_their_connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = BlockingPool::default();
+        let store = LogStore::open(dir.path(), LogConfig::default(), &pool).unwrap();
+        let store = Arc::new(store);
+        let peer = Arc::new(Peer::new("pipe", 1));
+
+        let names = (' '..).filter(|name| !['"', '\\'].contains(name));
+        let fields: Vec<String> = names
+            .take(FIELDS)
+            .map(|name| format!("\"{name}\":1"))
+            .collect();
+        let fields: Fields = format!("{{{}}}", fields.join(",")).parse().unwrap();
+        let connection = || Connection(Some(Arc::clone(&peer)));
+
+        let filter = Tail {
+            fields: Some(fields.clone()),
+            ..Tail::default()
+        };
+        let stream = tail(
+            State(Arc::clone(&store)),
+            Caller::new(&peer),
+            connection(),
+            Params(filter),
+        );
+        let stream = stream.await.unwrap();
+        let of_one = peer.held_bytes();
+        assert!(of_one > FIELDS_MEMORY, "{of_one} bytes");
+
+        let filter = Read {
+            fields: Some(fields),
+            wait_ms: 60_000,
+            ..Read::default()
+        };
+        let mut waiting = read(
+            State(store),
+            Caller::new(&peer),
+            connection(),
+            Params(filter),
+        )
+        .boxed();
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(peer.held_bytes(), 2 * of_one);
+
+        drop((stream, waiting));
+        assert_eq!(peer.held_bytes(), 0);
+    }
 }

@@ -5,6 +5,7 @@ pub(super) mod scan;
 mod search;
 pub(super) mod tail;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rpc_server::blocking::Caller;
@@ -45,7 +46,7 @@ pub(crate) struct Query {
     /// How long to wait for an entry if no entry is there yet. Reading down does not wait.
     pub(crate) wait: Duration,
     /// Which of them.
-    pub(crate) filter: Filter,
+    pub(crate) filter: Arc<Filter>,
     /// The connection that the entries are read for.
     pub(crate) caller: Caller,
 }

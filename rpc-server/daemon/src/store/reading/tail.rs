@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, Stream};
+use rpc_core::HeldBytes;
 use rpc_server::blocking::Caller;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -17,16 +18,19 @@ use super::{Direction, Page, Query};
 const ITEM_ENTRIES_MAX: usize = 100;
 
 /// What to follow.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct TailQuery {
     /// The log that the start belongs to; any if it is missing.
     pub(crate) log: Option<String>,
     /// Where to begin.
     pub(crate) start: Start,
     /// Which entries.
-    pub(crate) filter: Filter,
+    pub(crate) filter: Arc<Filter>,
     /// The connection that the entries are read for.
     pub(crate) caller: Caller,
+    /// The bytes of this, as its connection counts them.
+    #[expect(dead_code, reason = "the bytes count for as long as it is there")]
+    pub(crate) held: Option<HeldBytes>,
 }
 
 /// Where a stream begins.
@@ -166,7 +170,7 @@ impl Tail {
 
     fn entries(&self) -> Query {
         Query {
-            filter: self.query.filter.clone(),
+            filter: Arc::clone(&self.query.filter),
             caller: self.query.caller.clone(),
             ..Query::default()
         }

@@ -112,7 +112,7 @@ async fn closing_writes_what_is_queued_and_ends_waiting_reads() {
         reader
             .read(Query {
                 wait: LONG,
-                filter: of_service("none"),
+                filter: of_service("none").into(),
                 ..query(0)
             })
             .await

@@ -70,7 +70,7 @@ async fn reading_down_finds_what_reading_up_finds_with_filters_and_pages_of_any_
                 let query = Query {
                     limit,
                     after,
-                    filter: filter.clone(),
+                    filter: filter.clone().into(),
                     ..down(u64::MAX)
                 };
                 let found = read_all_down(&store, &query).await;
@@ -139,7 +139,7 @@ async fn a_page_and_a_scan_downwards_have_their_limits_in_bytes() {
 
     // 24 MiB without a match: the first call ends before the begin.
     let nothing = Query {
-        filter: containing("y"),
+        filter: containing("y").into(),
         ..down(u64::MAX)
     };
     let page = store.read(nothing).await.unwrap();
@@ -166,7 +166,7 @@ async fn a_scan_downwards_whose_call_is_over_reads_no_further_block() {
 
     let FoundSegments { segments, .. } = Segments::recover(dir.path(), None, &mut |_| ()).unwrap();
     let nothing = Query {
-        filter: containing("zzz"),
+        filter: containing("zzz").into(),
         ..down(u64::MAX)
     };
 

@@ -11,7 +11,7 @@ async fn a_waiting_read_wakes_for_the_entry_it_wants() {
     let reader = Arc::clone(&store);
     let wanted = Query {
         wait: LONG,
-        filter: containing("wanted"),
+        filter: containing("wanted").into(),
         ..query(0)
     };
     let waiting = tokio::spawn(async move { reader.read(wanted).await.unwrap() });

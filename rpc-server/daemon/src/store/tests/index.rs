@@ -49,7 +49,10 @@ fn filters() -> Vec<Filter> {
 pub(super) async fn found(store: &LogStore) -> Vec<Vec<u64>> {
     let mut all = Vec::new();
     for filter in filters() {
-        let up = Query { filter, ..query(0) };
+        let up = Query {
+            filter: filter.into(),
+            ..query(0)
+        };
         let found = seqs(&read_all(store, &up).await);
 
         let mut down = Query {
@@ -195,7 +198,8 @@ async fn a_read_by_time_does_not_scan_what_is_of_another_time() {
                 ..Rest::default()
             },
             ..Filter::default()
-        },
+        }
+        .into(),
         ..query(0)
     };
     let range = Range {

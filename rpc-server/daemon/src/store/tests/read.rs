@@ -12,7 +12,7 @@ async fn a_read_that_matches_nothing_moves_on_over_what_it_has_seen() {
 
     let page = store
         .read(Query {
-            filter: of_service("other"),
+            filter: of_service("other").into(),
             ..query(3)
         })
         .await
@@ -75,7 +75,8 @@ async fn filters_and_pages_of_any_size_neither_miss_nor_repeat() {
                             service,
                             contains,
                             ..Filter::default()
-                        },
+                        }
+                        .into(),
                         ..query(0)
                     };
 
@@ -118,7 +119,7 @@ async fn entries_are_found_by_time_trace_and_any_text() {
             ..Filter::default()
         };
         let query = Query {
-            filter: filter.clone(),
+            filter: filter.clone().into(),
             ..query(0)
         };
         assert_eq!(
@@ -145,7 +146,8 @@ async fn entries_are_found_by_time_trace_and_any_text() {
                 filter: Filter {
                     rest,
                     ..Filter::default()
-                },
+                }
+                .into(),
                 wait: LONG,
                 ..query(0)
             };
@@ -195,7 +197,7 @@ async fn a_page_and_a_scan_have_their_limits_in_bytes() {
 
     // 24 MiB without a match: the first call ends before the end, and long before its wait.
     let nothing = Query {
-        filter: containing("y"),
+        filter: containing("y").into(),
         wait: LONG,
         ..query(0)
     };
@@ -260,7 +262,11 @@ async fn entries_are_found_by_the_values_of_their_fields() {
             rest,
             ..Filter::default()
         };
-        let found = read_all(&store, &Query { filter, ..query(0) }).await;
+        let query = Query {
+            filter: filter.into(),
+            ..query(0)
+        };
+        let found = read_all(&store, &query).await;
         assert_eq!(seqs(&found), expected, "{}", wanted.as_str());
     };
 

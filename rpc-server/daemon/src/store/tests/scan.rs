@@ -15,7 +15,7 @@ use super::*;
 /// A query that nothing matches, so that everything is looked at.
 fn nothing() -> Query {
     Query {
-        filter: containing("zzz"),
+        filter: containing("zzz").into(),
         ..query(0)
     }
 }

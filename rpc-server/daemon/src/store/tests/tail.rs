@@ -13,7 +13,7 @@ type Items = Pin<Box<dyn Stream<Item = Result<Tailed, StoreError>> + Send>>;
 fn tail(store: &Arc<LogStore>, start: Start, filter: Filter) -> Items {
     let query = TailQuery {
         start,
-        filter,
+        filter: filter.into(),
         ..TailQuery::default()
     };
     Box::pin(store.tail(query).unwrap())

@@ -21,7 +21,7 @@ type Read = BoxFuture<'static, Page>;
 fn waiting(store: &Arc<LogStore>, after: u64, filter: Filter) -> Read {
     let query = Query {
         wait: LONG,
-        filter,
+        filter: filter.into(),
         ..query(after)
     };
     let store = Arc::clone(store);

@@ -115,21 +115,22 @@ impl Matcher {
                 .lock()
                 .by_text
                 .groups_after(pass.group, FILTERS_AT_ONCE);
-            let Some((last, _)) = groups.last() else {
+            if groups.is_empty() {
                 self.done(Kind::ByText, pass.slice.end);
                 return begun.elapsed().min(TURN);
-            };
-
-            pass.group = *last;
-            for (group, filter) in &groups {
-                if let Some(found) = pass.slice.find(filter) {
-                    self.wake(Kind::ByText, *group, found);
-                }
             }
 
-            if begun.elapsed() >= TURN {
-                self.pass = Some(pass);
-                return TURN;
+            for (group, filter) in groups {
+                if let Some(found) = pass.slice.find(&filter) {
+                    self.wake(Kind::ByText, group, found);
+                }
+                pass.group = group;
+
+                // A filter that looks into long entries may take as long as a turn by itself.
+                if begun.elapsed() >= TURN {
+                    self.pass = Some(pass);
+                    return TURN;
+                }
             }
         }
     }

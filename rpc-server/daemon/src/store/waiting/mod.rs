@@ -72,7 +72,7 @@ impl Waiting {
     }
 
     /// Begins to wait for an entry behind `after`; `None` once no reader waits any more.
-    pub(super) fn join(self: &Arc<Self>, filter: &Filter, after: u64) -> Option<Waiter> {
+    pub(super) fn join(self: &Arc<Self>, filter: &Arc<Filter>, after: u64) -> Option<Waiter> {
         let kind = Kind::of(filter);
         let (tell, told) = oneshot::channel();
 

@@ -89,7 +89,7 @@ impl Side {
     /// Adds a waiter. `last` is the last durable entry: a filter that comes is asked about later ones only.
     pub(super) fn join(
         &mut self,
-        filter: &Filter,
+        filter: &Arc<Filter>,
         after: u64,
         tell: oneshot::Sender<u64>,
         last: u64,
@@ -103,10 +103,9 @@ impl Side {
         let group = if let Some(group) = self.ids.get(filter) {
             *group
         } else {
-            let filter = Arc::new(filter.clone());
-            self.ids.insert(Arc::clone(&filter), waiter);
+            self.ids.insert(Arc::clone(filter), waiter);
             let group = Group {
-                filter,
+                filter: Arc::clone(filter),
                 waiters: BTreeMap::new(),
             };
             self.groups.insert(waiter, group);
