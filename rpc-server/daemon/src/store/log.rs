@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::closing::Closing;
 use super::dir_lock::{DirLock, create_dir};
-use super::emits::{Due, Emitters, Services, send_notices};
+use super::emits::{Due, Emitters, ServiceLimits, Services, send_notices};
 use super::entry::{Origin, encode};
 use super::meter::Meter;
 use super::queue::{Appended, Queue, QueueLimits};
@@ -115,7 +115,7 @@ impl LogStore {
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
         let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());
         let queue = Arc::new(Queue::new(next, limits_of(&config)));
-        let services = Services::new(config.service_bytes_per_second, Instant::now());
+        let services = Services::new(service_limits_of(&config), Instant::now());
         let (services, meter) = (Arc::new(services), Arc::<Meter>::default());
         let (sender, durable) = watch::channel(next - 1);
         let (health_sender, health) = watch::channel(Health::default());
@@ -303,6 +303,13 @@ impl LogStore {
 
         // The writer has ended when no one is left to change it.
         while durable.changed().await.is_ok() {}
+    }
+}
+
+fn service_limits_of(config: &LogConfig) -> ServiceLimits {
+    ServiceLimits {
+        bytes_per_second: config.service_bytes_per_second,
+        emit_queue_bytes_max: config.emit_queue_bytes_max,
     }
 }
 

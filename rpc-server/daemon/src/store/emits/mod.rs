@@ -2,6 +2,7 @@
 
 mod connections;
 mod notices;
+mod room;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -13,14 +14,14 @@ use rpc_core::api::log::Append;
 use tokio::time::Instant;
 
 use super::entry::{Origin, encode};
-use super::queue::{Appended, Outcome, is_too_long};
+use super::queue::{Appended, Outcome, check_length, is_too_long};
 use super::{LogStore, StoreError};
 
 pub(crate) use connections::Emitter;
 pub(super) use connections::Emitters;
-pub(super) use notices::{Due, send_notices};
+pub(super) use notices::{Due, NoticeRun, send_notices};
 use services::Share;
-pub(super) use services::{ByService, Services};
+pub(super) use services::{ByService, ServiceLimits, Services};
 
 /// What becomes of entries for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,7 @@ impl EmitRun {
     pub(super) fn finish(mut self, outcome: &Outcome) {
         if outcome.is_ok() {
             let shares = std::mem::take(&mut self.shares);
+            self.services.leave_queue(&shares);
             self.emitter.count_written(Share::entries_of(&shares));
         }
     }
@@ -51,6 +53,7 @@ impl EmitRun {
 impl Drop for EmitRun {
     fn drop(&mut self) {
         self.emitter.count_dropped(Share::entries_of(&self.shares));
+        self.services.leave_queue(&self.shares);
         self.services.drop_taken(&self.shares);
     }
 }
@@ -81,7 +84,15 @@ impl LogStore {
 
         let now = Instant::now();
         let (kept, shares) = match overflow {
-            Overflow::Refuse => (lines.concat(), self.services.take(sized(), now)?),
+            Overflow::Refuse => {
+                lines.iter().try_for_each(|line| check_length(line))?;
+                let shares = self.services.take(sized(), now)?;
+                if !self.services.enter_queue(&shares) {
+                    self.services.give_back(&shares);
+                    return Err(StoreError::Overloaded);
+                }
+                (lines.concat(), shares)
+            }
             Overflow::Drop => {
                 let sifted = self.services.sift(sized(), is_too_long, now);
                 emitter.count_dropped(sifted.dropped);
@@ -103,6 +114,7 @@ impl LogStore {
             return Ok(());
         };
 
+        self.services.leave_queue(&shares);
         match overflow {
             Overflow::Refuse => {
                 self.services.give_back(&shares);

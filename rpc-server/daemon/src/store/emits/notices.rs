@@ -1,11 +1,13 @@
 //! Entries of the log itself, which tell of entries that were dropped.
 
+use std::sync::Arc;
+
 use rpc_core::api::log::{Append, Fields, Level};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::super::entry::{Origin, encode};
-use super::super::queue::Queue;
+use super::super::queue::{Outcome, Queue, Tell};
 use super::services::{Dropped, Services};
 
 /// Which drops the log tells of.
@@ -17,17 +19,47 @@ pub(in crate::store) enum Due {
     All,
 }
 
-/// Writes an entry for each service whose drops are due, with this time in milliseconds since 1970.
-pub(in crate::store) fn send_notices(services: &Services, queue: &Queue, due: Due, now_ms: u64) {
+/// An entry on its way to the disk which tells of drops.
+pub(in crate::store) struct NoticeRun {
+    services: Arc<Services>,
+    dropped: Dropped,
+}
+
+impl NoticeRun {
+    /// Has what could not be written told again.
+    pub(in crate::store) fn finish(self, outcome: &Outcome) {
+        if outcome.is_err() {
+            self.services.note_untold(&self.dropped);
+        }
+    }
+}
+
+/// Writes an entry for each service whose drops are due, with this time in milliseconds since 1970. Those for which the
+/// queue has no room are due again.
+pub(in crate::store) fn send_notices(
+    services: &Arc<Services>,
+    queue: &Queue,
+    due: Due,
+    now_ms: u64,
+) {
     for dropped in services.drops_to_tell(due, Instant::now()) {
-        // A queue that is full or closed keeps nothing for later: the figures of `stats` tell of them as well.
         let line = encode(&notice(&dropped), Origin::Plain, now_ms);
-        drop(queue.push_untold(&line));
+        let tell = || {
+            Tell::Notice(NoticeRun {
+                services: Arc::clone(services),
+                dropped: dropped.clone(),
+            })
+        };
+        if queue.push_for(&line, tell).is_err() {
+            services.note_untold(&dropped);
+        }
     }
 }
 
 fn notice(dropped: &Dropped) -> Append {
-    let Dropped { service, entries } = dropped;
+    let Dropped {
+        service, entries, ..
+    } = dropped;
     let (noun, verb) = match entries {
         1 => ("entry", "was"),
         _ => ("entries", "were"),

@@ -8,9 +8,10 @@ use rpc_core::api::log::{SERVICE_BYTES_MAX, ServiceStats};
 use tokio::time::Instant;
 
 use super::super::{StoreError, lock};
+use super::room::{Room, bytes_of, bytes_of_entry};
 
 /// Number of services that are told apart. All further ones, and those with longer names than filters take, are one.
-const SERVICES_MAX: usize = 1000;
+pub(super) const SERVICES_MAX: usize = 1000;
 
 /// The longest time after which a service that is over its budget is asked to come again.
 const OVER_BUDGET_MAX: Duration = Duration::from_secs(60);
@@ -29,7 +30,18 @@ pub(in crate::store) struct Services {
     bytes_per_second: u64,
 }
 
+/// What services may send.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct ServiceLimits {
+    /// How many bytes each may append in a second; 0 for any number.
+    pub(in crate::store) bytes_per_second: u64,
+    /// How many bytes of emitted entries of all of them may wait for the disk.
+    pub(in crate::store) emit_queue_bytes_max: usize,
+}
+
 struct State {
+    /// For what is emitted.
+    room: Room,
     places: HashMap<Box<str>, usize>,
     usages: Vec<Usage>,
 }
@@ -57,9 +69,9 @@ struct Drops {
 /// Entries of one service that were taken together.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Share {
-    place: usize,
-    entries: u64,
-    bytes: u64,
+    pub(super) place: usize,
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
 }
 
 impl Share {
@@ -78,7 +90,7 @@ pub(super) struct Sifted {
 }
 
 /// Entries that were dropped since the log has told of them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct Dropped {
     /// The service; `None` for those that are not told apart.
     pub(in crate::store) service: Option<String>,
@@ -94,8 +106,10 @@ pub(in crate::store) struct ByService {
 }
 
 impl Services {
-    pub(in crate::store) fn new(bytes_per_second: u64, now: Instant) -> Self {
+    pub(in crate::store) fn new(limits: ServiceLimits, now: Instant) -> Self {
+        let bytes_per_second = limits.bytes_per_second;
         let mut state = State {
+            room: Room::new(limits.emit_queue_bytes_max),
             places: HashMap::new(),
             usages: Vec::new(),
         };
@@ -137,7 +151,35 @@ impl Services {
         Ok(shares)
     }
 
-    /// Takes the entries whose services are within their budgets, and drops the others and those that are too long.
+    /// Takes room in the queue for emitted entries, if there is room for all of them.
+    pub(super) fn enter_queue(&self, shares: &[Share]) -> bool {
+        let mut state = lock(&self.state);
+        let room = &mut state.room;
+        for (count, share) in shares.iter().enumerate() {
+            if !room.take(share.place, bytes_of(*share)) {
+                for share in &shares[..count] {
+                    room.give_back(*share);
+                }
+                return false;
+            }
+        }
+
+        true
+    }
+
+    /// Gives back the room of emitted entries, which do not wait any more.
+    pub(super) fn leave_queue(&self, shares: &[Share]) {
+        if !shares.is_empty() {
+            let mut state = lock(&self.state);
+            let room = &mut state.room;
+            for share in shares {
+                room.give_back(*share);
+            }
+        }
+    }
+
+    /// Takes the entries whose services are within their budgets and for which the queue has room, and drops the others
+    /// and those that are too long.
     pub(super) fn sift<'a>(
         &self,
         entries: impl Iterator<Item = (&'a str, usize)>,
@@ -149,9 +191,13 @@ impl Services {
 
         let is_kept = entries.map(|(service, bytes)| {
             let place = state.place(service, self.bytes_per_second, now);
+            let share = share_of(&shares, place).ok().map(|at| &shares[at]);
+            let queued = bytes_of_entry(share, bytes);
+
             let usage = &mut state.usages[place];
-            if is_too_long(bytes) || usage.refill(self.bytes_per_second, now).is_some() {
-                usage.stats.dropped += 1;
+            let is_over = is_too_long(bytes) || usage.refill(self.bytes_per_second, now).is_some();
+            if is_over || !state.room.take(place, queued) {
+                state.usages[place].stats.dropped += 1;
                 dropped += 1;
                 return false;
             }
@@ -221,6 +267,18 @@ impl Services {
         }
 
         found
+    }
+
+    /// Has the log tell again of drops: what should have told of them was not written.
+    pub(super) fn note_untold(&self, dropped: &Dropped) {
+        let mut state = lock(&self.state);
+        let place = match &dropped.service {
+            Some(service) => state.places.get(service.as_str()).copied(),
+            None => Some(OTHERS),
+        };
+        if let Some(place) = place {
+            state.usages[place].drops.told -= dropped.entries;
+        }
     }
 
     /// The figures of all services.
@@ -299,15 +357,26 @@ fn budget(bytes_per_second: u64) -> i64 {
 
 fn add_to(shares: &mut Vec<Share>, place: usize, bytes: usize) {
     let bytes = bytes as u64;
-    match shares.iter_mut().find(|share| share.place == place) {
-        Some(share) => {
-            share.entries += 1;
-            share.bytes += bytes;
+    match share_of(shares, place) {
+        Ok(at) => {
+            shares[at].entries += 1;
+            shares[at].bytes += bytes;
         }
-        None => shares.push(Share {
-            place,
-            entries: 1,
-            bytes,
-        }),
+        Err(at) => {
+            let entries = 1;
+            shares.insert(
+                at,
+                Share {
+                    place,
+                    entries,
+                    bytes,
+                },
+            );
+        }
     }
+}
+
+/// Where the share of a service is, or belongs: shares are in the order of their places, as there may be a thousand.
+fn share_of(shares: &[Share], place: usize) -> Result<usize, usize> {
+    shares.binary_search_by_key(&place, |share| share.place)
 }

@@ -9,10 +9,11 @@ use rpc_server::blocking::BlockingPool;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use super::super::queue::{Batch, Queue, QueueLimits, Taken};
 use super::super::{LogConfig, LogStore, Overflow, Query, StoreError};
 use super::connections::Emitters;
-use super::services::{ByService, Dropped, Services};
-use super::{Due, Emitter};
+use super::services::{ByService, Dropped, ServiceLimits, Services};
+use super::{Due, Emitter, send_notices};
 
 fn open(dir: &TempDir, config: LogConfig) -> LogStore {
     let config = LogConfig {
@@ -20,6 +21,15 @@ fn open(dir: &TempDir, config: LogConfig) -> LogStore {
         ..config
     };
     LogStore::open(dir.path(), config, &BlockingPool::default()).unwrap()
+}
+
+/// Services with this budget, and a queue with room for all of them.
+fn services_of(bytes_per_second: u64) -> Services {
+    let limits = ServiceLimits {
+        bytes_per_second,
+        emit_queue_bytes_max: usize::MAX,
+    };
+    Services::new(limits, Instant::now())
 }
 
 fn entry(service: &str, message: impl Into<String>) -> Append {
@@ -172,7 +182,7 @@ fn connections_that_are_gone_are_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn a_budget_is_a_second_s_worth_and_fills_up_as_time_passes() {
-    let services = Services::new(1000, Instant::now());
+    let services = services_of(1000);
     let take = |bytes| {
         let taken = services.take([("a", bytes)].into_iter(), Instant::now());
         taken.map(|_| ()).map_err(|error| match error {
@@ -202,7 +212,7 @@ async fn a_budget_is_a_second_s_worth_and_fills_up_as_time_passes() {
 
 #[tokio::test(start_paused = true)]
 async fn drops_are_told_once_they_have_ended_or_have_lasted_for_long() {
-    let services = Services::new(1, Instant::now());
+    let services = services_of(1);
     let drop_some = |count: usize| {
         let entries = std::iter::repeat_n(("a", 10), count);
         services.sift(entries, |_| false, Instant::now()).dropped
@@ -236,8 +246,77 @@ async fn drops_are_told_once_they_have_ended_or_have_lasted_for_long() {
 }
 
 #[test]
+fn drops_are_told_again_where_the_entry_that_tells_of_them_was_not_written() {
+    let services = Arc::new(services_of(1));
+    let entries = std::iter::repeat_n(("a", 10), 4);
+    services.sift(entries, |_| false, Instant::now());
+
+    let limits = QueueLimits {
+        bytes_max: 1,
+        emit_bytes_max: 1,
+    };
+    let queue = Queue::new(1, limits);
+    let tell = || send_notices(&services, &queue, Due::All);
+    let take = || match queue.take(Duration::ZERO) {
+        Taken::Batch(batch) => batch,
+        Taken::Nothing | Taken::End => panic!("nothing waits"),
+    };
+    let tells = |batch: &Batch| {
+        let lines = String::from_utf8(batch.lines.clone()).unwrap();
+        lines.contains("3 entries of `a` were dropped")
+    };
+
+    // The queue is full.
+    let waits = queue.push(b"{\"ts\":1}\n").unwrap();
+    tell();
+    let batch = take();
+    assert!(!tells(&batch));
+    queue.finish(batch, &Ok(()));
+    drop(waits);
+
+    // The disk is full, and then it is not.
+    for outcome in [Err(StoreError::Closed), Ok(())] {
+        tell();
+        let batch = take();
+        assert!(tells(&batch));
+        queue.finish(batch, &outcome);
+    }
+
+    tell();
+    assert!(matches!(queue.take(Duration::ZERO), Taken::Nothing));
+}
+
+#[test]
+fn a_service_that_emits_more_than_the_disk_takes_leaves_room_for_another_one() {
+    let limits = ServiceLimits {
+        bytes_per_second: 0,
+        emit_queue_bytes_max: 2_000_000,
+    };
+    let services = Services::new(limits, Instant::now());
+    let emit = |service, count| {
+        let entries = std::iter::repeat_n((service, 100), count);
+        services.sift(entries, |_| false, Instant::now())
+    };
+
+    // Of a hundred bytes each, and of what they take beside them.
+    let flood = emit("flood", 20_000);
+    assert!(
+        (5_000..15_000).contains(&flood.dropped),
+        "{}",
+        flood.dropped
+    );
+    for another in ["a", "b", "c"] {
+        assert_eq!(emit(another, 1).dropped, 0);
+        assert!(emit(another, 100).dropped >= 99);
+    }
+
+    services.leave_queue(&flood.shares);
+    assert_eq!(emit("d", 1_000).dropped, 0);
+}
+
+#[test]
 fn services_are_told_apart_up_to_a_number_and_a_length() {
-    let services = Services::new(0, Instant::now());
+    let services = services_of(0);
     for n in 0..2000 {
         let name = format!("s{n}");
         services

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::emits::EmitRun;
+use super::emits::{EmitRun, NoticeRun};
 use super::lines::LINE_BYTES_MAX;
 use super::repeats::{BatchRun, KeyRun};
 use super::segment::SEQ_MAX;
@@ -20,10 +20,10 @@ use super::{StoreError, lock};
 
 /// Room for `{"seq":`, twenty digits, and a comma in place of the brace that the rest of the line starts
 /// with.
-const SEQ_BYTES_MAX: usize = 27;
+pub(super) const SEQ_BYTES_MAX: usize = 27;
 
 /// Bytes that emitted entries of one call take beside their lines, about: what they are counted by.
-const EMIT_BYTES: usize = 128;
+pub(super) const EMIT_BYTES: usize = 128;
 
 /// A buffer that has grown larger than this is given back to the system after use.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
@@ -124,8 +124,8 @@ pub(super) enum Tell {
     Batch(BatchRun),
     /// By the counts of its connection.
     Emit(EmitRun),
-    /// No caller is told.
-    NoCaller,
+    /// By what the log is known to tell.
+    Notice(NoticeRun),
 }
 
 /// What becomes of an entry: its number once it is on the disk.
@@ -139,7 +139,7 @@ impl Tell {
             Self::Key(run) => run.finish(&outcome),
             Self::Batch(run) => run.finish(&outcome),
             Self::Emit(run) => run.finish(&outcome),
-            Self::NoCaller => {}
+            Self::Notice(run) => run.finish(&outcome),
         }
     }
 }
@@ -185,11 +185,6 @@ impl Queue {
         run: impl FnOnce() -> EmitRun,
     ) -> Result<(), StoreError> {
         self.push_kind(Kind::Emitted, rest, || Tell::Emit(run()))
-    }
-
-    /// Takes an entry of the log itself.
-    pub(super) fn push_untold(&self, rest: &[u8]) -> Result<(), StoreError> {
-        self.push_for(rest, || Tell::NoCaller)
     }
 
     /// Takes a place behind the entries that are there. It is told when they are on the disk, or have failed.
@@ -330,7 +325,7 @@ pub(super) fn is_too_long(bytes: usize) -> bool {
     SEQ_BYTES_MAX + bytes > LINE_BYTES_MAX
 }
 
-fn check_length(line: &[u8]) -> Result<(), StoreError> {
+pub(super) fn check_length(line: &[u8]) -> Result<(), StoreError> {
     if !is_too_long(line.len()) {
         return Ok(());
     }

@@ -1,0 +1,105 @@
+//! The room for emitted entries that wait for the disk, and how services share it.
+
+use super::super::queue::{EMIT_BYTES, SEQ_BYTES_MAX};
+use super::services::{SERVICES_MAX, Share};
+
+/// The bytes that wait, by the places of their services.
+///
+/// Three quarters of the room are for every service. The last quarter is divided evenly among all services that may be told
+/// apart: what some send beyond what the disk takes does not cost another one its few entries.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// What is for every service.
+    open: u64,
+    /// What each service may have waiting in any case.
+    reserved: u64,
+    /// Bytes of all services together.
+    held: u64,
+    by_place: Vec<u64>,
+}
+
+impl Room {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let quarter = bytes_max as u64 / 4;
+        Self {
+            open: bytes_max as u64 - quarter,
+            reserved: quarter / (SERVICES_MAX as u64 + 1),
+            held: 0,
+            by_place: Vec::new(),
+        }
+    }
+
+    /// Takes room for bytes of a service, if there is room for them. What nothing waits before always has room: what is
+    /// larger than all of it would otherwise never be written.
+    pub(super) fn take(&mut self, place: usize, bytes: u64) -> bool {
+        if self.by_place.len() <= place {
+            self.by_place.resize(place + 1, 0);
+        }
+
+        let (own, all) = (self.by_place[place] + bytes, self.held + bytes);
+        let has_room = self.held == 0 || all <= self.open || own <= self.reserved;
+        if has_room {
+            self.by_place[place] = own;
+            self.held = all;
+        }
+        has_room
+    }
+
+    pub(super) fn give_back(&mut self, share: Share) {
+        let bytes = bytes_of(share);
+        self.by_place[share.place] -= bytes;
+        self.held -= bytes;
+    }
+}
+
+/// The bytes of an entry that waits: of the first one of its call and service, with what the call takes beside it.
+pub(super) fn bytes_of_entry(share: Option<&Share>, bytes: usize) -> u64 {
+    let beside = match share {
+        Some(_) => 0,
+        None => EMIT_BYTES,
+    };
+    (bytes + SEQ_BYTES_MAX + beside) as u64
+}
+
+/// The bytes of entries of a service that wait, and came with one call.
+pub(super) fn bytes_of(share: Share) -> u64 {
+    share.bytes + share.entries * SEQ_BYTES_MAX as u64 + EMIT_BYTES as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(place: usize, bytes: u64) -> Share {
+        let beside = (SEQ_BYTES_MAX + EMIT_BYTES) as u64;
+        Share {
+            place,
+            entries: 1,
+            bytes: bytes - beside,
+        }
+    }
+
+    #[test]
+    fn a_quarter_is_divided_evenly_among_all_services() {
+        // Three megabytes for every service, and a thousand bytes for each.
+        let mut room = Room::new(4 * 1_001_000);
+        assert!(room.take(1, 3_003_000));
+        assert!(!room.take(1, 1), "what is for every service is full");
+        for place in (2..=1_001).chain([0]) {
+            assert!(room.take(place, 600) && room.take(place, 400));
+            assert!(!room.take(place, 1));
+        }
+
+        room.give_back(share(1, 3_003_000));
+        assert!(room.take(2, 2_000_000));
+    }
+
+    #[test]
+    fn what_nothing_waits_before_has_room_whatever_its_size() {
+        let mut room = Room::new(1);
+        assert!(room.take(0, 1_000));
+        assert!(!room.take(0, 1) && !room.take(1, 1));
+        room.give_back(share(0, 1_000));
+        assert!(room.take(1, 1_000));
+    }
+}
