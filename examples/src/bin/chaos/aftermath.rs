@@ -1,4 +1,5 @@
-//! A daemon whose threads are full of work of calls that are over: other clients are served, and its operator is heard.
+//! A daemon whose threads are full of work, much of it of calls that are over: other clients are served, and its operator is
+//! heard.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -23,65 +24,96 @@ const DRAIN: Duration = Duration::from_millis(10_500);
 const NEVER: Duration = Duration::from_secs(30);
 const LOG_MEGABYTES: usize = 20;
 
-pub(crate) async fn run() -> Outcome<Row> {
-    let mut row = Row {
-        name: "reads-cancelled-aftermath".into(),
-        ..Row::default()
-    };
-    let mut program = match Program::start() {
-        Ok(program) => program,
-        Err(error) => {
-            // The other rows need no program.
-            row.bound(false, || error.to_string());
-            return Ok(row);
-        }
-    };
+/// What is looked at while attacks go on.
+pub(crate) struct Aftermath {
+    pub(crate) name: &'static str,
+    /// The attacks, all at one time.
+    attacks: &'static [&'static str],
+    /// Whether `--quick` runs it, too.
+    pub(crate) is_quick: bool,
+}
 
-    let address = program.address().await?;
-    fill_log(&address, LOG_MEGABYTES).await?;
+pub(crate) const ROWS: [Aftermath; 2] = [
+    Aftermath {
+        name: "reads-cancelled-aftermath",
+        attacks: &["reads-cancelled"],
+        is_quick: true,
+    },
+    Aftermath {
+        name: "log-aftermath",
+        attacks: &[
+            "tails-unread-100",
+            "tails-by-fields-8",
+            "batches-50",
+            "filters-cancelled-8",
+            "emits-8",
+        ],
+        is_quick: false,
+    },
+];
 
-    let attack = Attack::on("reads-cancelled", &address, None)?;
-    let client = Client::new(address.as_str());
-    let read = took(Instant::now(), || async {
-        let page = json!({ "after": 0, "limit": 1 });
-        client.call::<_, Value>(1_002, &page).await.is_ok()
-    })
-    .await;
+impl Aftermath {
+    pub(crate) async fn run(&self) -> Outcome<Row> {
+        let mut row = Row {
+            name: self.name.into(),
+            ..Row::default()
+        };
+        let mut program = match Program::start() {
+            Ok(program) => program,
+            Err(error) => {
+                // The other rows need no program.
+                row.bound(false, || error.to_string());
+                return Ok(row);
+            }
+        };
 
-    // Afterwards the good client may not add any more.
-    program.grant("\"1001\", \"1002\"")?;
-    let sent = Instant::now();
-    program.signal("HUP")?;
-    let hangup = took(sent, || async {
-        let terms = json!({ "a": 1, "b": 2 });
-        let added = client.call::<_, Value>(10_004, &terms).await;
-        added.is_err_and(|error| error.code() == Code::PERMISSION_DENIED)
-    })
-    .await;
+        let address = program.address().await?;
+        fill_log(&address, LOG_MEGABYTES).await?;
 
-    let sent = Instant::now();
-    program.signal("TERM")?;
-    let end = program.ended(sent).await?;
-    let seen = attack.end()?.text;
+        let attacks = Attack::all_on(self.attacks, &address)?;
+        let client = Client::new(address.as_str());
+        let read = took(Instant::now(), || async {
+            let page = json!({ "after": 0, "limit": 1 });
+            client.call::<_, Value>(1_002, &page).await.is_ok()
+        })
+        .await;
 
-    row.notes = format!(
-        "{seen}; another client's read {}, SIGHUP {}, SIGTERM {}",
-        shown(read),
-        shown(hangup),
-        shown(end)
-    );
-    let is_within = |time: Option<Duration>, most| time.is_some_and(|time| time <= most);
-    row.bound(is_within(read, AT_ONCE), || {
-        format!("another client's read took {}", shown(read))
-    });
-    row.bound(is_within(hangup, AT_ONCE), || {
-        format!("SIGHUP took effect after {}", shown(hangup))
-    });
-    row.bound(is_within(end, DRAIN), || {
-        format!("SIGTERM ended it after {}", shown(end))
-    });
+        // Afterwards the good client may not add any more.
+        program.grant("\"1001-1007\"")?;
+        let sent = Instant::now();
+        program.signal("HUP")?;
+        let hangup = took(sent, || async {
+            let terms = json!({ "a": 1, "b": 2 });
+            let added = client.call::<_, Value>(10_004, &terms).await;
+            added.is_err_and(|error| error.code() == Code::PERMISSION_DENIED)
+        })
+        .await;
 
-    Ok(row)
+        let sent = Instant::now();
+        program.signal("TERM")?;
+        let end = program.ended(sent).await?;
+        // What they have seen last is a connection that ended.
+        drop(attacks);
+
+        row.notes = format!(
+            "another client's read {}, SIGHUP {}, SIGTERM {}",
+            shown(read),
+            shown(hangup),
+            shown(end)
+        );
+        let is_within = |time: Option<Duration>, most| time.is_some_and(|time| time <= most);
+        row.bound(is_within(read, AT_ONCE), || {
+            format!("another client's read took {}", shown(read))
+        });
+        row.bound(is_within(hangup, AT_ONCE), || {
+            format!("SIGHUP took effect after {}", shown(hangup))
+        });
+        row.bound(is_within(end, DRAIN), || {
+            format!("SIGTERM ended it after {}", shown(end))
+        });
+
+        Ok(row)
+    }
 }
 
 /// How long it takes, since it began, until it is true; none where that never comes.
@@ -191,7 +223,7 @@ fn write_config(directory: &Path, commands: &str) -> Outcome<()> {
     let data = directory.join("data");
     let text = format!(
         "listen = [\"127.0.0.1:0\"]\ndata_dir = \"{}\"\nservices = [\"log\", \"conformance\"]\n\
-         [[grants]]\nidentity = \"*\"\ncommands = [{commands}]\n",
+         [log]\nretention_bytes = 200000000\n[[grants]]\nidentity = \"*\"\ncommands = [{commands}]\n",
         data.display()
     );
     fs::write(config_of(directory), text)?;

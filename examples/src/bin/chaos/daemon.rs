@@ -9,13 +9,20 @@ use rpc_client::Client;
 use rpc_daemon::DaemonConfig;
 use rpc_daemon::config::Overrides;
 use rpc_examples::process::{Outcome, Process, parent_is_gone};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// Virtual memory that a daemon may have, in KiB: one that breaks its bound ends, and not the machine.
 const ADDRESS_SPACE_KIB: u32 = 6 << 20;
 
-/// Length of the entries that fill a log.
+/// Length of the entries that fill a log of few.
 const ENTRY_BYTES: usize = 1_000_000;
+
+/// Number of entries of half a kilobyte that fill a log of many, together a megabyte.
+const BATCH_ENTRIES: u64 = 2_000;
+
+/// The part of the free disk that a log of many may take.
+const DISK_PART: u64 = 8;
 
 /// The role `daemon`: serves with the settings of the environment until its standard input ends.
 pub(crate) async fn serve() -> Outcome<()> {
@@ -105,6 +112,20 @@ impl Daemon {
         Ok(peak.ok_or("`stats` has no `memory_bytes_peak`")?)
     }
 
+    /// Appends that many megabytes of entries to its log as services send them, or fewer if the disk has little room.
+    pub(crate) async fn fill_log_with_many(&self, megabytes: u64) -> Outcome<()> {
+        let client = Client::new(&*self.process.address);
+        let megabytes = megabytes.min(free_megabytes(self.directory.path())? / DISK_PART);
+        for batch in 1..=megabytes {
+            let first = batch * BATCH_ENTRIES;
+            let entries: Vec<Value> = (first..first + BATCH_ENTRIES).map(filled_entry).collect();
+            let params = json!({ "producer": "chaos", "batch": batch, "entries": entries });
+            client.call::<_, Value>(1_003, &params).await?;
+        }
+
+        Ok(())
+    }
+
     /// The file of the certificate that it shows, where it has TLS.
     pub(crate) fn authority(&self) -> Option<PathBuf> {
         self.is_tls
@@ -121,6 +142,55 @@ pub(crate) async fn fill_log(address: &str, megabytes: usize) -> Outcome<()> {
     }
 
     Ok(())
+}
+
+/// Appends an entry.
+pub(crate) async fn append_first(address: &str) -> Outcome<()> {
+    let appended = Client::new(address).call(1_001, &filled_entry(0)).await;
+    Ok(appended.map(|_: Value| ())?)
+}
+
+/// Appends entries that have as many fields, and as many values in one, as there may be.
+pub(crate) async fn append_many_fields(address: &str) -> Outcome<()> {
+    let names: Vec<String> = (0..ENTRY_BYTES / 11)
+        .map(|name| format!("\"n{name:05}\":1"))
+        .collect();
+    let values = vec!["1"; ENTRY_BYTES / 2].join(",");
+    let client = Client::new(address);
+    for fields in [names.join(","), format!("\"n\":[{values}]")] {
+        let params = format!(
+            "{{\"level\":\"info\",\"service\":\"chaos\",\"message\":\"m\",\"fields\":{{{fields}}}}}"
+        );
+        let params = RawValue::from_string(params)?;
+        for _ in 0..4 {
+            client.call::<_, Value>(1_001, &params).await?;
+        }
+    }
+
+    Ok(())
+}
+
+/// The entry with this number: half a kilobyte, with fields.
+pub(crate) fn filled_entry(number: u64) -> Value {
+    json!({
+        "level": if number.is_multiple_of(50) { "warn" } else { "info" },
+        "service": format!("service-{}", number % 9),
+        "message": format!("order {number} was paid, {}", "and more is said of it ".repeat(12)),
+        "fields": { "user": number % 5_000, "order": number, "path": "/orders/pay", "ms": 1.5, "is_new": true },
+    })
+}
+
+/// What the disk of a directory has left.
+fn free_megabytes(directory: &Path) -> Outcome<u64> {
+    let mut df = Command::new("df");
+    let output = df
+        .args(["--output=avail", "--block-size=1M"])
+        .arg(directory)
+        .output()?;
+
+    let text = String::from_utf8(output.stdout)?;
+    let free = text.lines().nth(1).map(str::trim);
+    Ok(free.ok_or("`df` has no figure")?.parse()?)
 }
 
 /// Writes a certificate, its key and a config with a listener that has them; returns the file of the config.

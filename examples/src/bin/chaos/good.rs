@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use rpc_client::metrics::Report as ClientReport;
-use rpc_client::{Client, Config};
+use rpc_client::{Client, Config, Error};
 use rpc_core::Code;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -30,7 +30,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // To a minute, in microseconds: no call has longer.
         let histogram =
             || Histogram::new_with_bounds(1, 60_000_000, 3).expect("these bounds are possible");
@@ -40,6 +40,21 @@ impl Window {
             refused: histogram(),
             errors: 0,
             last_error: None,
+        }
+    }
+
+    /// Notes what has become of a call, and how long that took.
+    pub(crate) fn note<T>(&mut self, outcome: Result<T, Error>, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        match outcome {
+            Ok(_) => self.answered.saturating_record(took),
+            Err(error) if error.code() == Code::RESOURCE_EXHAUSTED => {
+                self.refused.saturating_record(took);
+            }
+            Err(error) => {
+                self.errors += 1;
+                self.last_error = Some(error.to_string());
+            }
         }
     }
 
@@ -62,6 +77,12 @@ pub(crate) fn milliseconds(histogram: &Histogram<u64>, percentile: f64) -> f64 {
     histogram.value_at_percentile(percentile) as f64 / 1_000.0
 }
 
+/// A client whose calls are tried once: a retry would hide what this is here to see.
+pub(crate) fn client_that_tries_once(address: &str) -> Client {
+    let config = Config::default().with(|config| config.retry.attempts_max = 1);
+    Client::with_config(address, config)
+}
+
 /// A load that goes on until it is dropped.
 pub(crate) struct Load {
     shared: Arc<Shared>,
@@ -70,8 +91,6 @@ pub(crate) struct Load {
 
 struct Shared {
     client: Client,
-    cmdid: u32,
-    params: Value,
     window: Mutex<Window>,
     is_over: AtomicBool,
     /// One permit for each call in flight.
@@ -81,17 +100,8 @@ struct Shared {
 impl Load {
     /// Calls [`ADD`].
     pub(crate) fn of_additions(address: &str, per_second: u32) -> Self {
-        Self::start(address, per_second, ADD, json!({ "a": 20, "b": 22 }))
-    }
-
-    pub(crate) fn start(address: &str, per_second: u32, cmdid: u32, params: Value) -> Self {
-        // A retry would hide what this is here to see.
-        let config = Config::default().with(|config| config.retry.attempts_max = 1);
-
         let shared = Arc::new(Shared {
-            client: Client::with_config(address, config),
-            cmdid,
-            params,
+            client: client_that_tries_once(address),
             window: Mutex::new(Window::new()),
             is_over: AtomicBool::new(false),
             room: tokio::sync::Semaphore::new(IN_FLIGHT_MAX),
@@ -151,20 +161,11 @@ impl Shared {
     }
 
     async fn call(&self, intended: Instant) {
-        let outcome = self.client.call::<_, Value>(self.cmdid, &self.params).await;
-        let took = u64::try_from(intended.elapsed().as_micros()).unwrap_or(u64::MAX);
-
-        let mut window = self.lock();
-        match outcome {
-            Ok(_) => window.answered.saturating_record(took),
-            Err(error) if error.code() == Code::RESOURCE_EXHAUSTED => {
-                window.refused.saturating_record(took);
-            }
-            Err(error) => {
-                window.errors += 1;
-                window.last_error = Some(error.to_string());
-            }
-        }
+        let outcome = self
+            .client
+            .call::<_, Value>(ADD, &json!({ "a": 20, "b": 22 }))
+            .await;
+        self.lock().note(outcome, intended.elapsed());
     }
 }
 

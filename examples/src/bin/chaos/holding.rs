@@ -58,9 +58,8 @@ const fn on(daemon: Prepared, fault: Fault) -> Fault {
 }
 
 /// Each with the connections that it opens.
-pub(crate) const HOLDING: [Fault; 19] = [
+pub(crate) const HOLDING: [Fault; 28] = [
     on(Prepared::WithLog, holding("reads-cancelled", 1)),
-    // The descriptor of the log's file is open before the attack.
     on(Prepared::WithLog, holding("results-unread-8", 8)),
     on(Prepared::WithLog, long(holding("results-unread-100", 100))),
     long(holding("filters-of-1-mb-1", 1)),
@@ -88,4 +87,25 @@ pub(crate) const HOLDING: [Fault; 19] = [
         Prepared::WithConnections("200"),
         long(holding("refused-2000", 2_000)),
     ),
+    on(Prepared::WithLog, long(holding("tails-unread-100", 100))),
+    on(
+        Prepared::WithLog,
+        long(holding("tails-without-credit-8", 8)),
+    ),
+    on(Prepared::Defaults, long(holding("tails-by-fields-1", 1))),
+    holding("tails-by-fields-8", 8),
+    on(Prepared::WithShortLog, long(holding("batches-50", 50))),
+    on(
+        Prepared::Defaults,
+        long(holding("batches-of-mistakes-1", 1)),
+    ),
+    on(
+        Prepared::WithManyFields,
+        long(holding("filters-of-many-fields-1", 1)),
+    ),
+    on(
+        Prepared::WithManyEntries,
+        long(holding("filters-cancelled-8", 8)),
+    ),
+    on(Prepared::WithEmitLimits, holding("emits-8", 8)),
 ];

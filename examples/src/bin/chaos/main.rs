@@ -7,10 +7,10 @@
 //! compared with the p99 beside it, while another daemon of the machine is attacked: that is what the machine is good
 //! for then. It ends with 1 where a bound is missed.
 //!
-//! The daemon is this program in another role; one row, which sends signals, has the program `rpc-server` beside this one
+//! The daemon is this program in another role; two rows, which send signals, have the program `rpc-server` beside this one
 //! (`cargo build --release -p rpc-daemon`).
 //!
-//! `--quick` takes about a minute and judges nothing that depends on speed; `--only NAME` runs the rows
+//! `--quick` takes about a minute, of which the rows of the log's commands have 5 s, and judges nothing that depends on speed; `--only NAME` runs the rows
 //! whose names hold NAME; `--out FILE` writes the table as Markdown.
 
 mod aftermath;
@@ -18,6 +18,7 @@ mod attack;
 mod counts;
 mod daemon;
 mod descriptors;
+mod emits;
 mod good;
 mod holding;
 mod overload;
@@ -104,8 +105,10 @@ async fn run(options: Options) -> Outcome<bool> {
     let mut report = Report::new(options.quick);
     rows::run(&options, &mut report).await?;
 
-    if options.wants("reads-cancelled-aftermath") {
-        report.add(aftermath::run().await?);
+    for after in aftermath::ROWS {
+        if options.wants(after.name) && (after.is_quick || !options.quick) {
+            report.add(after.run().await?);
+        }
     }
     if options.wants("descriptors-used-up") {
         report.add(descriptors::run(&options).await?);

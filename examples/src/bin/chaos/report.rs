@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 #[derive(Default)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    /// The good client's p99 in milliseconds, alone and under the fault; of several rounds, the median.
+    /// The good client's p99 in milliseconds, alone and under the fault; of several rounds, the least.
     pub(crate) alone: f64,
     pub(crate) under: f64,
     /// While another daemon of the machine has the fault, where that is what `under` is compared with.
     pub(crate) beside: Option<f64>,
-    /// The median of what it is in each round.
+    /// How many times as long it is under the fault as otherwise.
     pub(crate) ratio: f64,
     pub(crate) errors: u64,
     pub(crate) rss_peak_mib: f64,

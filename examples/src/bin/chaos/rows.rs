@@ -1,11 +1,12 @@
 //! The rows of the peers: one daemon, one good client, one fault after another.
 
 use crate::counts;
-use crate::daemon::{Daemon, Start, fill_log};
+use crate::daemon::{Daemon, Start, append_first, append_many_fields, fill_log};
+use crate::emits::Witness;
 use crate::good::Load;
 use crate::holding::{HOLDING, memory_bytes_max};
 use crate::report::Report;
-use crate::trial;
+use crate::trial::{self, Tried};
 use crate::{Options, Outcome};
 
 /// Calls of the good client a second.
@@ -13,6 +14,10 @@ const RATE: u32 = 1_000;
 
 /// What a prepared log holds.
 const LOG_MEGABYTES: usize = 20;
+
+/// What a log of many entries holds, in short and else.
+const MANY_MEGABYTES_QUICK: u64 = 40;
+const MANY_MEGABYTES: u64 = 2_000;
 
 /// A fault, and its bounds.
 pub(crate) struct Fault {
@@ -45,6 +50,14 @@ pub(crate) enum Prepared {
     Defaults,
     /// With a log of 20 MB.
     WithLog,
+    /// With a log of many entries: gigabytes, or 40 MB with `--quick`.
+    WithManyEntries,
+    /// With the default settings, and a log of entries with as many fields as there may be.
+    WithManyFields,
+    /// With a log that keeps its newest files only.
+    WithShortLog,
+    /// With a log that takes little of each service, and lets little wait for the disk.
+    WithEmitLimits,
     /// With TLS where the peers come.
     WithTls,
     /// With room for that many connections only.
@@ -58,6 +71,11 @@ impl Fault {
 
     pub(crate) fn is_holding(&self) -> bool {
         matches!(self.memory, Memory::OfConnections(_))
+    }
+
+    /// Whether the log's entries are counted, and those of another service with them.
+    fn is_counted(&self) -> bool {
+        matches!(self.daemon, Prepared::WithEmitLimits)
     }
 }
 
@@ -114,9 +132,14 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
         }
 
         // A daemon of its own for each: memory that one fault has left is not another one's.
-        let daemon = start_daemon(fault).await?;
+        let daemon = start_daemon(options, fault).await?;
         let load = Load::of_additions(&daemon.process.address, RATE);
-        let mut row = trial::run(options, fault, &daemon, &load).await?;
+        let witness = fault.is_counted().then(|| Witness::start(&daemon));
+
+        let Tried { mut row, done } = trial::run(options, fault, &daemon, &load).await?;
+        if let Some(witness) = witness {
+            witness.compare(&mut row, &daemon, done).await?;
+        }
         counts::compare(&mut row, &daemon, load).await?;
         report.add(row);
     }
@@ -124,20 +147,25 @@ pub(crate) async fn run(options: &Options, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-pub(crate) async fn start_daemon(fault: &Fault) -> Outcome<Daemon> {
-    // All peers come from one address here, and more of them than a server's default lets in.
-    let connections_max = match fault.daemon {
-        Prepared::WithConnections(max) => max,
-        _ => "20000",
-    };
+pub(crate) async fn start_daemon(options: &Options, fault: &Fault) -> Outcome<Daemon> {
     let memory_bytes_max = memory_bytes_max();
     let mut settings = vec![("LOG_LEVEL", "error")];
-    if !matches!(fault.daemon, Prepared::Defaults) {
+    if !matches!(fault.daemon, Prepared::Defaults | Prepared::WithManyFields) {
+        // All peers come from one address here, and more of them than a server's default lets in.
         settings.extend([
-            ("LIMITS_CONNECTIONS_MAX", connections_max),
+            ("LIMITS_CONNECTIONS_MAX", "20000"),
             ("LIMITS_CONNECTIONS_PER_ADDRESS", "0"),
             ("LIMITS_MEMORY_BYTES_MAX", memory_bytes_max.as_str()),
         ]);
+    }
+    match fault.daemon {
+        Prepared::WithConnections(max) => settings.push(("LIMITS_CONNECTIONS_MAX", max)),
+        Prepared::WithShortLog => settings.push(("LOG_RETENTION_BYTES", "200000000")),
+        Prepared::WithEmitLimits => settings.extend([
+            ("LOG_SERVICE_BYTES_PER_SECOND", "2000000"),
+            ("LOG_EMIT_QUEUE_BYTES_MAX", "2097152"),
+        ]),
+        _ => {}
     }
 
     let daemon = Daemon::start(&Start {
@@ -145,8 +173,22 @@ pub(crate) async fn start_daemon(fault: &Fault) -> Outcome<Daemon> {
         has_tls: matches!(fault.daemon, Prepared::WithTls),
         ..Start::default()
     })?;
-    if matches!(fault.daemon, Prepared::WithLog) {
-        fill_log(&daemon.process.address, LOG_MEGABYTES).await?;
+    if fault.is_holding() && !fault.is_counted() {
+        // The descriptor of the log's file is open before the attack.
+        append_first(&daemon.process.address).await?;
+    }
+    match fault.daemon {
+        Prepared::WithLog => fill_log(&daemon.process.address, LOG_MEGABYTES).await?,
+        Prepared::WithManyFields => append_many_fields(&daemon.process.address).await?,
+        Prepared::WithManyEntries => {
+            let megabytes = if options.quick {
+                MANY_MEGABYTES_QUICK
+            } else {
+                MANY_MEGABYTES
+            };
+            daemon.fill_log_with_many(megabytes).await?;
+        }
+        _ => {}
     }
 
     Ok(daemon)

@@ -1,54 +1,23 @@
 //! Peers that make the server hold something: lines, work, params, results, output.
-//!
-//! They come in waves: each wave has new connections, sends what it has to send for as long as the server takes it,
-//! and stays until the next one.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{Seen, connect_with_small_buffer};
+use super::Seen;
+use super::waves::{self, Lines, PATIENCE, Peers, Replies, STAY, wave};
 use crate::Outcome;
-
-/// How long a connection tries to send; a server that holds as much as it may does not read on.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long a wave stays before the next one comes in its place.
-const STAY: Duration = Duration::from_secs(2);
 
 /// How long a call takes that lasts beyond its wave.
 const CALL_MS: u32 = 8_000;
 
 /// Nearly as long as a line may be.
-const LONG: usize = 1_000_000;
-
-/// Lines are written this many bytes at a time, or one line where that is longer.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// What one connection sends: lines that differ in their number alone.
-#[derive(Clone)]
-pub(super) struct Lines {
-    count: u64,
-    /// The beginning of the line with this number.
-    head: Arc<dyn Fn(u64) -> String + Send + Sync>,
-    /// Bytes between beginning and end.
-    filler_bytes: usize,
-    /// The end, with its line break.
-    tail: &'static str,
-}
-
-/// What a connection does with replies.
-#[derive(Clone, Copy)]
-enum Replies {
-    Unread,
-    Read,
-}
+pub(super) const LONG: usize = 1_000_000;
 
 /// Begins the attack of this name, if it is one of these; its first wave has come then.
 pub(super) async fn begin(name: &str, address: &Arc<str>, seen: &Arc<Seen>) -> Outcome<bool> {
@@ -70,16 +39,8 @@ pub(super) async fn begin(name: &str, address: &Arc<str>, seen: &Arc<Seen>) -> O
         _ => return Ok(false),
     };
 
-    let (address, seen) = (Arc::clone(address), Arc::clone(seen));
-    let mut held = wave(&address, &seen, connections, &lines, replies).await;
-    tokio::spawn(async move {
-        while !seen.is_over() {
-            sleep(STAY).await;
-            drop(held);
-            held = wave(&address, &seen, connections, &lines, replies).await;
-        }
-    });
-
+    let peers = Peers::alike(connections, lines, replies);
+    waves::begin(address, seen, peers).await;
     Ok(true)
 }
 
@@ -164,88 +125,6 @@ fn all_kinds() -> Lines {
     Lines::new(1_000, head, LONG, "\"}}\n")
 }
 
-impl Lines {
-    fn new(
-        count: u64,
-        head: impl Fn(u64) -> String + Send + Sync + 'static,
-        filler_bytes: usize,
-        tail: &'static str,
-    ) -> Self {
-        Self {
-            count,
-            head: Arc::new(head),
-            filler_bytes,
-            tail,
-        }
-    }
-
-    /// Writes them all, for as long as the peer takes them.
-    pub(super) async fn send<IO: AsyncWriteExt + Unpin>(&self, to: &mut IO) -> io::Result<()> {
-        let filler = "x".repeat(self.filler_bytes);
-        let mut chunk = String::new();
-        for number in 1..=self.count {
-            chunk += &(self.head)(number);
-            chunk += &filler;
-            chunk += self.tail;
-            if chunk.len() >= CHUNK_BYTES || number == self.count {
-                to.write_all(chunk.as_bytes()).await?;
-                chunk.clear();
-            }
-        }
-
-        to.flush().await
-    }
-}
-
-/// Opens that many connections, and sends on each; they live as long as what is returned.
-async fn wave(
-    address: &Arc<str>,
-    seen: &Arc<Seen>,
-    connections: usize,
-    lines: &Lines,
-    replies: Replies,
-) -> JoinSet<()> {
-    let (mut held, mut sent) = (JoinSet::new(), Vec::new());
-    for _ in 0..connections {
-        let (address, seen, lines) = (Arc::clone(address), Arc::clone(seen), lines.clone());
-        let (tell, told) = tokio::sync::oneshot::channel::<()>();
-        sent.push(told);
-
-        held.spawn(async move {
-            let Ok(stream) = connect_with_small_buffer(&address).await else {
-                return;
-            };
-
-            let (mut reader, mut writer) = stream.into_split();
-            let sending = async {
-                // What the server does not take in time, or at all, is no fault of either.
-                drop(timeout(PATIENCE, lines.send(&mut writer)).await);
-                Seen::one(&seen.done);
-                drop(tell);
-                std::future::pending::<()>().await;
-            };
-
-            match replies {
-                Replies::Unread => sending.await,
-                Replies::Read => {
-                    let reading = async {
-                        let mut buffer = vec![0; CHUNK_BYTES];
-                        while let Ok(1..) = reader.read(&mut buffer).await {}
-                        Seen::one(&seen.ended);
-                    };
-                    tokio::join!(sending, reading);
-                }
-            }
-        });
-    }
-
-    // Each ends when its connection has sent, or could not be opened.
-    for told in sent {
-        drop(told.await);
-    }
-    held
-}
-
 /// Connections that each have as many reads wait as one may have, and take no reply; then an entry of a megabyte is
 /// appended, which is a result for each of the reads.
 async fn results_unread(address: &Arc<str>, seen: &Arc<Seen>, connections: usize) -> Outcome<bool> {
@@ -279,9 +158,10 @@ async fn wave_of_reads(
     };
     let lines = Lines::new(1_024, head, 0, "\n");
 
-    let peers = wave(address, seen, connections, &lines, Replies::Unread).await;
+    let peers = Peers::alike(connections, lines, Replies::Unread);
+    let readers = wave(address, seen, &peers).await;
     append(address, LONG).await?;
-    Ok(peers)
+    Ok(readers)
 }
 
 /// Appends an entry, as any client may, and returns its number; one that is refused is no fault, and has the number 0.

@@ -5,9 +5,12 @@
 
 mod connects;
 mod doors;
+mod emits;
 mod floods;
 mod holds;
+mod log;
 mod slow;
+mod waves;
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -19,9 +22,16 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::Outcome;
 use crate::daemon::Daemon;
+
+pub(crate) use emits::SERVICE_PREFIX;
+
+/// How long the tasks of an attack have for what they do at its end.
+const LAST_WORK: Duration = Duration::from_secs(10);
 
 /// What an attack counts while it runs.
 #[derive(Default)]
@@ -34,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) ended: AtomicU64,
     pub(crate) slowest_ms: AtomicU64,
     is_over: AtomicBool,
+    /// The number of tasks that have something to do when the attack is over.
+    at_work: watch::Sender<usize>,
 }
 
 impl Seen {
@@ -49,6 +61,28 @@ impl Seen {
 
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Notes a task whose end is waited for when the attack is over. It works until what is returned is dropped.
+    pub(crate) fn working(&self) -> Working {
+        self.at_work.send_modify(|at_work| *at_work += 1);
+        Working(self.at_work.clone())
+    }
+
+    /// Waits until no such task works, or has had its time.
+    async fn at_rest(&self) {
+        let mut at_work = self.at_work.subscribe();
+        let at_rest = at_work.wait_for(|at_work| *at_work == 0);
+        drop(timeout(LAST_WORK, at_rest).await);
+    }
+}
+
+/// A task that works.
+pub(crate) struct Working(watch::Sender<usize>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.send_modify(|at_work| *at_work -= 1);
     }
 }
 
@@ -83,9 +117,11 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
         "connect-and-close" => connects::storm(&address, &seen),
         "wrong_protocols" => connects::wrong_protocols(&address, &seen),
         "10000-at-once" => connects::at_once(&address, &seen, 10_000).await,
+        "emits-8" => emits::flood_with_entries(&address, &seen, 8),
         "holds-400" => connects::hold(&address, &seen, 400).await,
         other => {
             let is_known = holds::begin(other, &address, &seen).await?
+                || log::begin(other, &address, &seen).await
                 || doors::begin(other, &address, &seen, authority).await?;
             if !is_known {
                 return Err(format!("no attack is called {other}").into());
@@ -103,11 +139,12 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
         // The last ones of it get their time.
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+    seen.at_rest().await;
 
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (done, ended, slowest) = (get(&seen.done), get(&seen.ended), get(&seen.slowest_ms));
     println!(
-        "{} {ended} {done} done, {ended} ended by the server, slowest {slowest} ms",
+        "{} {ended} {done} {done} done, {ended} ended by the server, slowest {slowest} ms",
         get(&seen.faults)
     );
 
@@ -115,12 +152,15 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
     std::process::exit(0)
 }
 
-/// A connection that has room for a few KiB of replies, from an address of its own: what a server gives an
-/// address is not taken from the good client.
+/// A connection that has room for a few KiB of replies, from an address of this attack's own: what a server gives an
+/// address is taken neither from the good client nor from another attack.
 async fn connect_with_small_buffer(address: &str) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4 * 1024)?;
-    socket.bind(SocketAddr::from(([127, 0, 0, 9], 0)))?;
+
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = [127, 128 | high, middle, low];
+    socket.bind(SocketAddr::from((own, 0)))?;
 
     let address = address
         .parse()
@@ -138,6 +178,8 @@ pub(crate) struct Told {
     pub(crate) faults: u64,
     /// Connections that the server ended.
     pub(crate) ended: u64,
+    /// Connections, frames, entries, or what else the attack is made of.
+    pub(crate) done: u64,
     pub(crate) text: String,
 }
 
@@ -154,7 +196,21 @@ impl Attack {
     }
 
     /// Starts one on an address; `authority` is the certificate that its TLS is known by.
-    pub(crate) fn on(name: &str, address: &str, authority: Option<&Path>) -> Outcome<Self> {
+    fn on(name: &str, address: &str, authority: Option<&Path>) -> Outcome<Self> {
+        Self::begin(name, address, authority)?.when_ready(name)
+    }
+
+    /// Starts several on an address, all at one time.
+    pub(crate) fn all_on(names: &[&str], address: &str) -> Outcome<Vec<Self>> {
+        let begun = names.iter().map(|name| Self::begin(name, address, None));
+        let begun: Vec<Self> = begun.collect::<Outcome<_>>()?;
+        let ready = begun.into_iter().zip(names);
+        ready
+            .map(|(attack, name)| attack.when_ready(name))
+            .collect()
+    }
+
+    fn begin(name: &str, address: &str, authority: Option<&Path>) -> Outcome<Self> {
         // They have machines of their own: here they get only the idle time of this one's cores.
         let mut command = Command::new("chrt");
         command
@@ -167,16 +223,20 @@ impl Attack {
             .stdout(Stdio::piped())
             .spawn()?;
 
-        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let out = BufReader::new(child.stdout.take().expect("it is piped"));
+        Ok(Self { child, out })
+    }
+
+    /// Waits until its peers are there.
+    fn when_ready(mut self, name: &str) -> Outcome<Self> {
         let mut line = String::new();
-        out.read_line(&mut line)?;
-        if line.trim() != "ready" {
-            drop(child.kill());
-            child.wait()?;
-            return Err(format!("the attack {name} could not begin: {line}").into());
+        self.out.read_line(&mut line)?;
+        if line.trim() == "ready" {
+            return Ok(self);
         }
 
-        Ok(Self { child, out })
+        // The end of the process comes with the drop.
+        Err(format!("the attack {name} could not begin: {line}").into())
     }
 
     /// Ends it, and hears what it has seen.
@@ -185,11 +245,12 @@ impl Attack {
         let mut line = String::new();
         self.out.read_line(&mut line)?;
 
-        let mut parts = line.trim().splitn(3, ' ');
+        let mut parts = line.trim().splitn(4, ' ');
         let mut next = || parts.next().ok_or("the attack said nothing");
         Ok(Told {
             faults: next()?.parse()?,
             ended: next()?.parse()?,
+            done: next()?.parse()?,
             text: next()?.to_owned(),
         })
     }
