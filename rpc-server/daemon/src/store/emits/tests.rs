@@ -256,7 +256,7 @@ fn drops_are_told_again_where_the_entry_that_tells_of_them_was_not_written() {
         emit_bytes_max: 1,
     };
     let queue = Queue::new(1, limits);
-    let tell = || send_notices(&services, &queue, Due::All);
+    let tell = || send_notices(&services, &queue, Due::All, 1);
     let take = || match queue.take(Duration::ZERO) {
         Taken::Batch(batch) => batch,
         Taken::Nothing | Taken::End => panic!("nothing waits"),

@@ -74,7 +74,10 @@ async fn check_reads_by_time(store: &LogStore, times: &[(u64, u64)]) {
             let expected = times.iter().filter(|(_, ts)| is_in(*ts));
             let mut expected: Vec<u64> = expected.map(|(seq, _)| *seq).collect();
 
-            let mut query = Query { filter, ..query(0) };
+            let mut query = Query {
+                filter: filter.into(),
+                ..query(0)
+            };
             let up = store.read(query.clone()).await.unwrap();
             let found: Vec<u64> = up.entries.iter().map(|raw| seq_of(raw)).collect();
             assert_eq!(found, expected, "{query:?}");

@@ -166,7 +166,7 @@ async fn a_byte_flipped_at_any_position_of_a_closed_segment_costs_its_line_alone
 
             // Also those that the index lets through. They are read twice, and reported once.
             let of_order = Query {
-                filter: of_service("order"),
+                filter: of_service("order").into(),
                 ..query(0)
             };
             let mut found = Vec::new();

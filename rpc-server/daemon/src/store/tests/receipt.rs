@@ -95,6 +95,13 @@ async fn a_log_without_times_of_receipt_as_older_versions_wrote_it_is_read_and_g
         },
         ..Filter::default()
     };
-    let found = read_all(&store, &Query { filter, ..query(0) }).await;
+    let found = read_all(
+        &store,
+        &Query {
+            filter: filter.into(),
+            ..query(0)
+        },
+    )
+    .await;
     assert_eq!(seqs(&found), [2, 3]);
 }
