@@ -71,14 +71,16 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// The receipt of one entry. An entry without a level would be a decoder that lost a field.
     pub fn accept(&self, entry: &Entry) -> Receipt {
-        self.number(!entry.level.is_empty() && entry.ts > 0)
+        Receipt {
+            accepted: !entry.level.is_empty() && entry.ts > 0,
+            seq: self.number(),
+        }
     }
 
-    /// The next receipt.
-    pub fn number(&self, accepted: bool) -> Receipt {
+    /// The number of the next entry.
+    pub fn number(&self) -> u64 {
         // Relaxed: only uniqueness matters.
-        let seq = self.0.fetch_add(1, Ordering::Relaxed) + 1;
-        Receipt { accepted, seq }
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 

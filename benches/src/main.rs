@@ -236,6 +236,7 @@ impl LoadOptions {
         );
         load.connections = self.connections;
         load.in_flight = self.in_flight;
+        load.multiplexed = self.contender.is_multiplexed();
         load.short = self.short || self.contender == Contender::HttpShort;
         load.slow = self.slow;
         load.stream = self.stream;
@@ -253,11 +254,7 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
     options.check()?;
     let load = options.load();
 
-    let (is_short, address, multiplexed) = (
-        load.short,
-        options.connect,
-        options.contender.is_multiplexed(),
-    );
+    let (is_short, address) = (load.short, options.connect);
 
     match options.contender {
         Contender::Rpc => {
@@ -266,30 +263,18 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
                 spin_us: options.spin_us,
                 tls: options.tls,
             };
-            load::run(contender, address, load, multiplexed).await
+            load::run(contender, address, load).await
         }
         Contender::Limit => load::run_limit(address, load).await.map(Some),
-        Contender::Http => load::run(contenders::http::Pooled, address, load, multiplexed).await,
+        Contender::Http => load::run(contenders::http::Pooled, address, load).await,
         Contender::HttpBare | Contender::HttpShort => {
-            load::run(
-                contenders::http::Bare { is_short },
-                address,
-                load,
-                multiplexed,
-            )
-            .await
+            load::run(contenders::http::Bare { is_short }, address, load).await
         }
-        Contender::HttpRpc => {
-            load::run(contenders::http_rpc::HttpRpc, address, load, multiplexed).await
-        }
-        Contender::HttpReqwest => {
-            load::run(contenders::http::Reqwest, address, load, multiplexed).await
-        }
-        Contender::Tornado => {
-            load::run(contenders::tornado::Tornado, address, load, multiplexed).await
-        }
+        Contender::HttpRpc => load::run(contenders::http_rpc::HttpRpc, address, load).await,
+        Contender::HttpReqwest => load::run(contenders::http::Reqwest, address, load).await,
+        Contender::Tornado => load::run(contenders::tornado::Tornado, address, load).await,
         #[cfg(feature = "peers")]
-        Contender::Grpc => load::run(contenders::grpc::Grpc, address, load, multiplexed).await,
+        Contender::Grpc => load::run(contenders::grpc::Grpc, address, load).await,
         #[cfg(feature = "peers")]
         Contender::TarpcJson => {
             load::run(
@@ -298,7 +283,6 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
                 },
                 address,
                 load,
-                multiplexed,
             )
             .await
         }
@@ -310,11 +294,10 @@ async fn run_load(options: LoadOptions) -> Result<Option<Measured>> {
                 },
                 address,
                 load,
-                multiplexed,
             )
             .await
         }
         #[cfg(feature = "peers")]
-        Contender::Redis => load::run(contenders::redis::Redis, address, load, multiplexed).await,
+        Contender::Redis => load::run(contenders::redis::Redis, address, load).await,
     }
 }

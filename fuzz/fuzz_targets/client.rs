@@ -19,6 +19,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use rpc_client::{Client, Config};
 use rpc_fuzz::input::Input;
+use rpc_fuzz::line::Ending;
 use rpc_fuzz::pipe::pipe;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -143,9 +144,10 @@ impl Run {
             5 => self.server.fail(argument, step >> 4),
             6 => self.server.send_item(argument),
             7 => self.server.answer_nobody(argument),
-            8 => self
-                .server
-                .raw(input.bytes(usize::from(argument)), step >> 4 & 1 == 1),
+            8 => self.server.raw(
+                input.bytes(usize::from(argument)),
+                Ending::chosen_by(step >> 4),
+            ),
             9 => self.server.end(),
             10 => self.server.set_room(argument),
             11 => self.calls.drop_one(argument),

@@ -19,13 +19,14 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rpc_fuzz::input::Input;
+use rpc_fuzz::line::Ending;
 use rpc_fuzz::pipe::pipe;
 use rpc_fuzz::polled::Polled;
 use rpc_server::{Config, Server, ServerHandle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use peer::{Kind, Peer};
+use peer::{Fields, Kind, Peer, Retirement};
 
 /// Small, so that every limit is reached.
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
@@ -57,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
 /// What the runs share: a runtime whose time stands still, and the servers that have not been drained.
 struct World {
     runtime: Runtime,
-    /// By whether their connections retire after a few requests.
+    /// By the retirement of their connections.
     servers: [Option<Serving>; 2],
     runs: u64,
 }
@@ -91,7 +92,10 @@ impl World {
         }
 
         let flags = input.byte();
-        let index = usize::from(flags & 1);
+        let (index, retirement) = match flags & 1 {
+            0 => (0, Retirement::Never),
+            _ => (1, Retirement::Early),
+        };
         let Self {
             runtime, servers, ..
         } = self;
@@ -99,13 +103,13 @@ impl World {
         runtime.block_on(async {
             let mut server = match servers[index].take() {
                 Some(server) => server,
-                None => serve(index == 1).await,
+                None => serve(retirement).await,
             };
 
             let (near, far) = pipe();
             far.state().piece = usize::from(flags >> 1 & 7) * 3;
             let connection = Polled::new(server.handle.serve_connection(near, "fuzz"));
-            let mut peer = Peer::new(far, connection, index == 1);
+            let mut peer = Peer::new(far, connection, retirement);
 
             while !input.is_empty() && !peer.is_over() {
                 step(&mut input, &mut peer, &mut server).await;
@@ -128,10 +132,13 @@ impl World {
     }
 }
 
-async fn serve(retires: bool) -> Serving {
-    let config = CONFIG
-        .clone()
-        .with(|config| config.drain.requests_per_connection_max = if retires { 6 } else { 0 });
+async fn serve(retirement: Retirement) -> Serving {
+    let config = CONFIG.clone().with(|config| {
+        config.drain.requests_per_connection_max = match retirement {
+            Retirement::Never => 0,
+            Retirement::Early => 6,
+        };
+    });
 
     let server = Server::builder()
         .config(config)
@@ -161,13 +168,17 @@ async fn step(input: &mut Input<'_>, peer: &mut Peer, server: &mut Serving) {
         0..=2 => peer.call(
             Kind::Multiplexed(u64::from(step >> 4 & 7)),
             argument,
-            step >> 7 == 1,
+            Fields::chosen_by(step >> 7),
         ),
-        3 | 4 => peer.call(Kind::Ordered, argument, step >> 4 & 3 == 3),
+        3 | 4 => peer.call(
+            Kind::Ordered,
+            argument,
+            Fields::chosen_by(step >> 4 & step >> 5),
+        ),
         5 => peer.call(
             Kind::Oneway((step >> 7 == 1).then_some(u64::from(step >> 4 & 7))),
             argument,
-            false,
+            Fields::Needed,
         ),
         6 => peer.line(format_args!(
             "{{\"cmdid\":4,\"params\":{{\"id\":{}}}}}",
@@ -179,7 +190,10 @@ async fn step(input: &mut Input<'_>, peer: &mut Peer, server: &mut Serving) {
                 "{{\"cmdid\":5,\"params\":{{\"id\":{id},\"n\":{items}}}}}"
             ));
         }
-        8 => peer.raw(input.bytes(usize::from(argument)), step >> 4 & 1 == 1),
+        8 => peer.raw(
+            input.bytes(usize::from(argument)),
+            Ending::chosen_by(step >> 4),
+        ),
         9 => peer.half_close(),
         10 => peer.stop_reading(usize::from(argument)),
         11 => peer.read_on(),

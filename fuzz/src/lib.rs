@@ -2,5 +2,6 @@
 
 pub mod input;
 pub mod judge;
+pub mod line;
 pub mod pipe;
 pub mod polled;

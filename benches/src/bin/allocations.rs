@@ -95,7 +95,10 @@ async fn bare(
     State(counter): State<Arc<Counter>>,
     Params(entry): Params<Bare>,
 ) -> Result<Receipt, Status> {
-    Ok(counter.number(entry.ts > 0))
+    Ok(Receipt {
+        accepted: entry.ts > 0,
+        seq: counter.number(),
+    })
 }
 
 async fn serve(told: mpsc::Sender<String>, stopped: oneshot::Receiver<()>) -> Result<()> {

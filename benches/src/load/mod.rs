@@ -26,6 +26,8 @@ pub(crate) struct Load {
     pub(crate) connections: usize,
     /// Calls in flight on each connection.
     pub(crate) in_flight: usize,
+    /// The callers of a connection share it; otherwise each of them has one.
+    pub(crate) multiplexed: bool,
     /// Each call opens a connection of its own.
     pub(crate) short: bool,
     /// One slow call of a second at a time on the first connection, beside the others.
@@ -57,6 +59,7 @@ impl Load {
         Self {
             connections: 1,
             in_flight: 1,
+            multiplexed: true,
             short: false,
             slow: false,
             stream: false,
@@ -102,13 +105,11 @@ pub(crate) struct Idle {
     pub(crate) seconds: f64,
 }
 
-/// Runs a load of one contender's callers. `multiplexed`: callers share connections; otherwise each
-/// has one. `None` where connections only rested.
+/// Runs a load of one contender's callers. `None` where connections only rested.
 pub(crate) async fn run<C: Connect>(
     contender: C,
     address: SocketAddr,
     mut load: Load,
-    multiplexed: bool,
 ) -> Result<Option<Measured>> {
     if let Some(connections) = load.idle {
         return rest(contender, address, connections).await.map(|()| None);
@@ -135,7 +136,7 @@ pub(crate) async fn run<C: Connect>(
     }
 
     ensure!(
-        multiplexed || callers.len() == load.connections * load.in_flight,
+        load.multiplexed || callers.len() == load.connections * load.in_flight,
         "a caller is missing"
     );
 

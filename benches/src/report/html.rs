@@ -390,10 +390,11 @@ fn series(shown: &[(&Row, &Figures)], figure: fn(&Figures) -> Option<f64>) -> Ve
 mod tests {
     use super::*;
     use crate::report::tests::{report, row};
+    use crate::scenario::Extent;
 
     #[test]
     fn the_page_escapes_what_it_is_given() {
-        let scenarios = crate::scenario::all(&[Contender::Rpc], true);
+        let scenarios = crate::scenario::all(&[Contender::Rpc], Extent::Quick);
         let page = page(&report(vec![row("inflight-64", "rpc", 1.0)]), &scenarios);
 
         assert!(page.contains("one &lt;fast&gt; core"), "{page}");

@@ -55,10 +55,11 @@ mod tests {
     use super::*;
     use crate::contenders::Contender;
     use crate::report::tests::{report, row};
+    use crate::scenario::Extent;
 
     #[test]
     fn only_what_was_measured_has_a_table() {
-        let scenarios = crate::scenario::all(&[Contender::Rpc, Contender::Limit], true);
+        let scenarios = crate::scenario::all(&[Contender::Rpc, Contender::Limit], Extent::Quick);
         let page = page(
             &report(vec![
                 row("inflight-64", "rpc", 90.0),

@@ -156,6 +156,7 @@ mod tests {
     use super::*;
     use crate::contenders::Contender;
     use crate::report::tests::{report, row};
+    use crate::scenario::Extent;
 
     #[test]
     fn columns_are_aligned_and_empty_ones_left_out() {
@@ -167,7 +168,7 @@ mod tests {
             failed,
         ]);
 
-        let scenarios = crate::scenario::all(&[Contender::Rpc], true);
+        let scenarios = crate::scenario::all(&[Contender::Rpc], Extent::Quick);
         let scenario = scenarios
             .iter()
             .find(|scenario| scenario.name == "inflight-64")

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::contenders::{Contender, tls};
 use crate::process::{self, Layout};
 use crate::report::{Report, facts, knee, table};
-use crate::scenario::{self, Kind, Scenario};
+use crate::scenario::{self, Extent, Kind, Scenario};
 use crate::targets::{self, Verdict};
 use measuring::Measuring;
 
@@ -52,7 +52,7 @@ pub(crate) struct Options {
 }
 
 fn names() -> Vec<&'static str> {
-    scenario::all(&[], true)
+    scenario::all(&[], Extent::Quick)
         .iter()
         .map(|scenario| scenario.name)
         .collect()
@@ -94,7 +94,11 @@ async fn measure_all(options: Options) -> Result<()> {
         allocations::build().await;
     }
 
-    let turns = Turns::of(&options, why_not_pinned.is_none());
+    let pinned = Layout {
+        is_pinned: why_not_pinned.is_none(),
+        workers: 1,
+    };
+    let turns = Turns::of(&options, pinned);
     let mut report = Report {
         facts: facts::facts(layout_in_words(why_not_pinned)),
         ..Report::default()
@@ -189,7 +193,12 @@ impl Options {
 
     /// The scenarios that are wanted, and that one of the contenders takes part in.
     fn scenarios(&self, contenders: &[Contender]) -> Result<Vec<Scenario>> {
-        let mut scenarios = scenario::all(contenders, self.quick);
+        let extent = match self.quick {
+            true => Extent::Quick,
+            false => Extent::Full,
+        };
+
+        let mut scenarios = scenario::all(contenders, extent);
         scenarios.retain(|scenario| {
             let is_wanted =
                 self.only.is_empty() || self.only.iter().any(|name| name == scenario.name);
@@ -257,16 +266,17 @@ fn progress_bar(prefix: String) -> Result<ProgressBar> {
     Ok(progress)
 }
 
-/// How many turns each contender has, how long they are, and whether they are pinned to cores.
+/// How many turns each contender has, how long they are, and how processes run in them.
 struct Turns {
     most_rounds: usize,
     seconds: f64,
     warm_up: f64,
-    is_pinned: bool,
+    /// Of scenarios that are pinned to cores, if this machine can do that.
+    pinned: Layout,
 }
 
 impl Turns {
-    fn of(options: &Options, is_pinned: bool) -> Self {
+    fn of(options: &Options, pinned: Layout) -> Self {
         let (rounds, seconds, warm_up) = if options.quick {
             (4, 0.12, 0.05)
         } else {
@@ -277,18 +287,14 @@ impl Turns {
             most_rounds: options.rounds.unwrap_or(rounds).max(1),
             seconds: options.seconds.unwrap_or(seconds),
             warm_up,
-            is_pinned,
+            pinned,
         }
     }
 
     /// Measures one scenario into the report.
     async fn measure(&self, scenario: &Scenario, progress: ProgressBar, report: &mut Report) {
-        let pinned = Layout {
-            is_pinned: self.is_pinned,
-            workers: 1,
-        };
         let layout = if scenario.is_pinned {
-            pinned
+            self.pinned
         } else {
             Layout {
                 is_pinned: false,
@@ -299,7 +305,7 @@ impl Turns {
         let mut measuring = Measuring {
             scenario,
             layout,
-            pinned,
+            pinned: self.pinned,
             rounds: scenario.weight.rounds(self.most_rounds),
             seconds: self.seconds,
             warm_up: self.warm_up,

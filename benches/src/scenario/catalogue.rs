@@ -1,6 +1,6 @@
 //! The catalogue: every scenario, for the contenders that take part.
 
-use super::{Entrant, Extra, Kind, Scenario, Step, Weight};
+use super::{Entrant, Extent, Extra, Kind, Scenario, Step, Weight};
 use crate::contenders::Contender;
 use crate::contenders::Contender::{Http, HttpReqwest, HttpShort, Limit, Rpc, Tornado};
 use crate::contenders::tls;
@@ -8,12 +8,9 @@ use crate::contenders::tls;
 /// The params of the smallest entry.
 const ENTRY_BYTES: f64 = 176.0;
 
-/// All scenarios, for these contenders. `is_quick`: as few steps as show the same things.
-pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
-    let catalogue = Catalogue {
-        contenders,
-        is_quick,
-    };
+/// All scenarios, for these contenders.
+pub(crate) fn all(contenders: &[Contender], extent: Extent) -> Vec<Scenario> {
+    let catalogue = Catalogue { contenders, extent };
 
     [
         catalogue.in_flight(),
@@ -32,7 +29,7 @@ pub(crate) fn all(contenders: &[Contender], is_quick: bool) -> Vec<Scenario> {
 /// Makes the scenarios.
 struct Catalogue<'a> {
     contenders: &'a [Contender],
-    is_quick: bool,
+    extent: Extent,
 }
 
 impl Catalogue<'_> {
@@ -338,34 +335,34 @@ impl Catalogue<'_> {
 
     /// All but those that would take most of the time of many calls.
     fn fast(&self) -> Vec<Contender> {
-        self.without(if self.is_quick {
-            &[Tornado, HttpReqwest]
-        } else {
-            &[Tornado]
+        self.without(match self.extent {
+            Extent::Quick => &[Tornado, HttpReqwest],
+            Extent::Full => &[Tornado],
         })
     }
 
     /// Numbers of concurrent callers.
     fn callers(&self) -> &'static [u32] {
-        if self.is_quick {
-            &[1, 64, 500, 4000]
-        } else {
-            &[1, 10, 50, 64, 200, 500, 1000, 2000, 4000]
+        match self.extent {
+            Extent::Quick => &[1, 64, 500, 4000],
+            Extent::Full => &[1, 10, 50, 64, 200, 500, 1000, 2000, 4000],
         }
     }
 
     /// Rates, in percent of what the first contender can do.
     fn percents(&self) -> &'static [u16] {
-        if self.is_quick {
-            &[1, 10, 50, 90]
-        } else {
-            &[1, 5, 10, 25, 50, 75, 90, 110]
+        match self.extent {
+            Extent::Quick => &[1, 10, 50, 90],
+            Extent::Full => &[1, 5, 10, 25, 50, 75, 90, 110],
         }
     }
 
     /// Connections that rest.
     fn idle(&self) -> usize {
-        if self.is_quick { 2_000 } else { 10_000 }
+        match self.extent {
+            Extent::Quick => 2_000,
+            Extent::Full => 10_000,
+        }
     }
 
     /// All with this load, the limit in each of these ways to write: its figure is the best of them.
@@ -394,10 +391,9 @@ impl Catalogue<'_> {
 
     /// All with a number of calls in flight on one connection.
     fn in_flight_entrants(&self, calls: u32) -> Vec<Entrant> {
-        let write_every: &[usize] = if self.is_quick {
-            &[16, 64]
-        } else {
-            &[8, 16, 32, 64, 0]
+        let write_every: &[usize] = match self.extent {
+            Extent::Quick => &[16, 64],
+            Extent::Full => &[8, 16, 32, 64, 0],
         };
         self.with_limit(&format!("--in-flight {calls}"), write_every)
     }

@@ -24,6 +24,15 @@ pub(crate) struct Scenario {
     pub(crate) steps: Vec<Step>,
 }
 
+/// How many steps the scenarios have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of them.
+    Full,
+    /// As few as show the same things.
+    Quick,
+}
+
 /// How many rounds a scenario has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
@@ -189,7 +198,7 @@ mod tests {
 
     #[test]
     fn each_step_has_a_name_of_its_own_and_the_scenarios_as_its_beginning() {
-        let scenarios = all(Contender::value_variants(), false);
+        let scenarios = all(Contender::value_variants(), Extent::Full);
         let mut names: Vec<_> = Vec::new();
 
         for scenario in &scenarios {
@@ -203,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_build_from_before_has_the_load_of_this_one_and_a_server_of_its_own() {
-        let mut scenarios = all(&[Contender::Rpc, Contender::Limit], false);
+        let mut scenarios = all(&[Contender::Rpc, Contender::Limit], Extent::Full);
         for scenario in &mut scenarios {
             scenario.add_before(Path::new("before"));
         }
@@ -226,7 +235,7 @@ mod tests {
 
     #[test]
     fn four_connections_are_compared_only_where_four_divides_the_callers() {
-        let scenarios = all(Contender::value_variants(), false);
+        let scenarios = all(Contender::value_variants(), Extent::Full);
         let knee = scenarios
             .iter()
             .find(|scenario| scenario.name == "knee")

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
+use rpc_fuzz::line::{Ending, Part};
 use rpc_fuzz::pipe::Far;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -135,7 +136,7 @@ impl Server {
         }
     }
 
-    fn reply(&mut self, argument: u8, rest: impl FnOnce(&mut String, u64), is_end: bool) {
+    fn reply(&mut self, argument: u8, part: Part, rest: impl FnOnce(&mut String, u64)) {
         let Some(chosen) = self.choose(argument) else {
             return;
         };
@@ -150,7 +151,7 @@ impl Server {
             let _ = write!(line, "\"id\":{id},");
         }
 
-        frame.is_answered |= is_end;
+        frame.is_answered |= part == Part::Last;
         rest(&mut line, value);
         line.push_str("}\n");
         self.send(&line);
@@ -160,7 +161,7 @@ impl Server {
         let rest = |line: &mut String, value| {
             let _ = write!(line, "\"code\":0,\"data\":{value}");
         };
-        self.reply(argument, rest, true);
+        self.reply(argument, Part::Last, rest);
     }
 
     pub(crate) fn fail(&mut self, argument: u8, how: u8) {
@@ -171,14 +172,14 @@ impl Server {
                 line.push_str(",\"rejected\":true,\"retry_after_ms\":30");
             }
         };
-        self.reply(argument, rest, true);
+        self.reply(argument, Part::Last, rest);
     }
 
     pub(crate) fn send_item(&mut self, argument: u8) {
         let rest = |line: &mut String, value| {
             let _ = write!(line, "\"code\":0,\"more\":true,\"data\":{value}");
         };
-        self.reply(argument, rest, false);
+        self.reply(argument, Part::Item, rest);
     }
 
     /// A reply to an id that is nobody's, or, without an id, to whoever waits.
@@ -194,13 +195,13 @@ impl Server {
         self.send(&format!("{{\"id\":{id},\"code\":0,\"data\":1}}\n"));
     }
 
-    pub(crate) fn raw(&mut self, bytes: &[u8], ends_line: bool) {
+    pub(crate) fn raw(&mut self, bytes: &[u8], ending: Ending) {
         self.is_raw = true;
         self.is_sound = false;
 
         if let Some(far) = self.far() {
             far.send(bytes);
-            if ends_line {
+            if ending == Ending::LineBreak {
                 far.send(b"\n");
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt::{Arguments, Write as _};
 use std::time::Duration;
 
+use rpc_fuzz::line::{Ending, Part};
 use rpc_fuzz::pipe::Far;
 use rpc_fuzz::polled::Polled;
 use serde::Deserialize;
@@ -16,6 +17,33 @@ pub(crate) enum Kind {
     Multiplexed(u64),
     Ordered,
     Oneway(Option<u64>),
+}
+
+/// Which fields a request has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Fields {
+    /// Those that its kind needs.
+    Needed,
+    /// Also the credit of a stream, or the timeout of another call.
+    Limit,
+}
+
+impl Fields {
+    /// The choice of the lowest bit.
+    pub(crate) fn chosen_by(bits: u8) -> Self {
+        match bits & 1 {
+            1 => Self::Limit,
+            _ => Self::Needed,
+        }
+    }
+}
+
+/// When the server ends a connection by itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Retirement {
+    Never,
+    /// After a few requests; what goes on in it is given a time.
+    Early,
 }
 
 #[derive(Debug)]
@@ -66,8 +94,7 @@ struct Line<'a> {
 }
 
 impl Peer {
-    /// `retires`: the server ends the connection by itself, and gives what goes on in it a time.
-    pub(crate) fn new(far: Far, connection: Polled<()>, retires: bool) -> Self {
+    pub(crate) fn new(far: Far, connection: Polled<()>, retirement: Retirement) -> Self {
         Self {
             far,
             connection,
@@ -75,7 +102,7 @@ impl Peer {
             next_ordered: 0,
             is_certain: true,
             is_raw: false,
-            may_be_cut: retires,
+            may_be_cut: retirement == Retirement::Early,
             has_ended: false,
             has_reset: false,
             passed: Duration::ZERO,
@@ -90,7 +117,7 @@ impl Peer {
         self.connection.is_over()
     }
 
-    pub(crate) fn call(&mut self, kind: Kind, argument: u8, has_more_fields: bool) {
+    pub(crate) fn call(&mut self, kind: Kind, argument: u8, fields: Fields) {
         // The server has said that it takes no more, and need not answer.
         self.is_certain &= !self.far.state().is_shut_down;
 
@@ -120,10 +147,14 @@ impl Peer {
         }
         let _ = write!(line, "\"cmdid\":{cmdid}");
 
-        if has_more_fields && is_stream {
-            let _ = write!(line, ",\"credit\":{}", a & 3);
-        } else if has_more_fields {
-            let _ = write!(line, ",\"timeout_ms\":{}", u32::from(a) * 10);
+        match fields {
+            Fields::Needed => {}
+            Fields::Limit if is_stream => {
+                let _ = write!(line, ",\"credit\":{}", a & 3);
+            }
+            Fields::Limit => {
+                let _ = write!(line, ",\"timeout_ms\":{}", u32::from(a) * 10);
+            }
         }
         if let Kind::Oneway(_) = kind {
             line.push_str(",\"oneway\":true");
@@ -172,14 +203,14 @@ impl Peer {
     }
 
     /// Bytes of any kind. They may be anything: nothing behind them is certain.
-    pub(crate) fn raw(&mut self, bytes: &[u8], ends_line: bool) {
+    pub(crate) fn raw(&mut self, bytes: &[u8], ending: Ending) {
         self.send_held();
         self.is_certain = false;
         self.is_raw = true;
 
         if !self.has_ended {
             self.far.send(bytes);
-            if ends_line {
+            if ending == Ending::LineBreak {
                 self.far.send(b"\n");
             }
         }
@@ -308,13 +339,17 @@ impl Peer {
             return;
         }
 
+        let part = match line.more {
+            true => Part::Item,
+            false => Part::Last,
+        };
         match line.id {
-            Some(id) => self.take_multiplexed(id, named, line.more),
-            None => self.take_ordered(code, named, line.more),
+            Some(id) => self.take_multiplexed(id, named, part),
+            None => self.take_ordered(code, named, part),
         }
     }
 
-    fn take_multiplexed(&mut self, id: u64, named: Option<usize>, more: bool) {
+    fn take_multiplexed(&mut self, id: u64, named: Option<usize>, part: Part) {
         let is_it = |sent: &Sent| sent.kind == Kind::Multiplexed(id) && !sent.is_answered;
         let place = self
             .sent
@@ -327,11 +362,11 @@ impl Peer {
         }
 
         let sent = &mut self.sent[place];
-        assert!(!more || sent.is_stream);
-        sent.is_answered = !more;
+        assert!(part == Part::Last || sent.is_stream);
+        sent.is_answered = part == Part::Last;
     }
 
-    fn take_ordered(&mut self, code: u32, named: Option<usize>, more: bool) {
+    fn take_ordered(&mut self, code: u32, named: Option<usize>, part: Part) {
         let is_ordered = |sent: &Sent| sent.kind == Kind::Ordered;
         let next = self.sent[self.next_ordered..]
             .iter()
@@ -353,8 +388,8 @@ impl Peer {
         }
 
         let sent = &mut self.sent[place];
-        assert!(!more || sent.is_stream);
-        if !more {
+        assert!(part == Part::Last || sent.is_stream);
+        if part == Part::Last {
             sent.is_answered = true;
             self.next_ordered = place + 1;
         }
