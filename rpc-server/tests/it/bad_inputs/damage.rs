@@ -1,51 +1,20 @@
-//! A thousand bad lines in four places of a connection, each with the verdict that docs/protocol.md gives it.
-//!
-//! The lines are made from a table of damages and a seed. What is right about each is judged here, by
-//! `serde_json` and the document's own words, and not by the reader that is under test.
-
-use std::fmt;
+//! Lines of which the document says that they are bad: good ones that are damaged.
 
 use fastrand::Rng;
-use rpc_server::{Router, State};
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
-use serde_json::value::RawValue;
 
-use crate::rig::{HOLD, Rig};
-use crate::support::{Probe, TestServer, call, settle};
-
-const SEED: u64 = 20_261_124;
-const LINES: usize = 1_000;
-
-/// Counts that it ran, which no bad line may lead to.
-const COUNT: u32 = 200;
-
-async fn count(State(probe): State<Probe>) {
-    probe.enter().finish();
-}
-
-/// What the document says of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Good,
-    /// Code 3 with this `id` or none; `is_id_alone`: its only fault is its `id`.
-    Bad {
-        id: Option<u64>,
-        is_id_alone: bool,
-    },
-}
+use super::judge::{Verdict, judge};
+use super::{COUNT, LINES, SEED};
 
 #[derive(Debug)]
-struct BadLine {
-    damage: &'static str,
-    line: Vec<u8>,
-    id: Option<u64>,
-    is_id_alone: bool,
+pub(super) struct BadLine {
+    pub(super) damage: &'static str,
+    pub(super) line: Vec<u8>,
+    pub(super) id: Option<u64>,
+    pub(super) is_id_alone: bool,
 }
 
 /// A sound request, and what may be damaged in it.
-struct Base {
+pub(super) struct Base {
     /// The `id` of the request, which comes first.
     id: Option<u64>,
     /// Name and value of the other fields, in any order.
@@ -117,9 +86,9 @@ fn place(rng: &mut Rng, base: &Base, text: &[u8]) -> usize {
     rng.usize(base.head().len()..text.len())
 }
 
-type Damage = (&'static str, fn(&mut Rng, Base) -> Vec<u8>);
+pub(super) type Damage = (&'static str, fn(&mut Rng, Base) -> Vec<u8>);
 
-const DAMAGES: &[Damage] = &[
+pub(super) const DAMAGES: &[Damage] = &[
     ("a byte is missing", |rng, base| {
         let mut text = base.text().into_bytes();
         text.remove(place(rng, &base, &text));
@@ -346,7 +315,7 @@ const DAMAGES: &[Damage] = &[
 ];
 
 /// Lines of which the document says that they are bad.
-fn bad_lines() -> Vec<BadLine> {
+pub(super) fn bad_lines() -> Vec<BadLine> {
     let mut rng = Rng::with_seed(SEED);
     let mut lines = Vec::new();
     while lines.len() < LINES {
@@ -375,231 +344,4 @@ fn bad_lines() -> Vec<BadLine> {
         lines.push(found.expect("a damage makes a bad line soon"));
     }
     lines
-}
-
-/// The fields of an object in their order, with those that repeat.
-struct Fields(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Fields;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
-/// `docs/protocol.md`, "The fine points". `id_before`: that of a line that breaks off, where it stands whole
-/// before that point.
-fn judge(line: &[u8], id_before: Option<u64>) -> Verdict {
-    let broken = Verdict::Bad {
-        id: id_before,
-        is_id_alone: false,
-    };
-    let Ok(text) = std::str::from_utf8(line) else {
-        return broken;
-    };
-    if depth(text) > 128 {
-        return broken;
-    }
-    let Ok(Fields(fields)) = serde_json::from_str(text) else {
-        return broken;
-    };
-    let all = |name: &str| {
-        fields
-            .iter()
-            .filter(|(field, _)| field == name)
-            .map(|(_, raw)| raw.get())
-            .collect::<Vec<_>>()
-    };
-    let ids = all("id");
-    let is_id_repeated = ids.len() > 1;
-    let id = ids.first().map(|raw| {
-        (raw.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| raw.parse().ok().filter(|id: &u64| *id < 1 << 53))
-            .flatten()
-    });
-    let is_id_wrong = id == Some(None);
-    let mut is_wrong = is_id_repeated || all("cmdid").is_empty();
-    for (name, fits) in [
-        ("cmdid", is_cmdid as fn(&str) -> bool),
-        ("timestamp", is_timestamp),
-        ("params", |_| true),
-        ("timeout_ms", is_count),
-        ("oneway", |raw| matches!(raw, "true" | "false")),
-        ("credit", is_count),
-        (
-            "meta",
-            |raw| matches!(serde_json::from_str(raw), Ok(Value::Object(map)) if map.values().all(Value::is_string)),
-        ),
-    ] {
-        let values = all(name);
-        is_wrong |= values.len() > 1 || values.iter().any(|raw| !fits(raw));
-    }
-    match (is_wrong, is_id_wrong) {
-        (false, false) => Verdict::Good,
-        (false, true) => Verdict::Bad {
-            id: None,
-            is_id_alone: true,
-        },
-        (true, _) => Verdict::Bad {
-            id: id.flatten().filter(|_| !is_id_repeated),
-            is_id_alone: false,
-        },
-    }
-}
-
-/// The deepest level; the text's own object is the first. Brackets in strings do not count.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
-/// As `int(...)` takes it: an integer, a float that is truncated, a string of digits.
-fn as_int(raw: &str) -> Option<f64> {
-    match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
-        Some(text) => {
-            let text = text.trim();
-            let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-            let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-            is_number.then(|| text.parse().ok()).flatten()
-        }
-        None if raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
-            raw.parse().ok().map(f64::trunc)
-        }
-        None => None,
-    }
-}
-
-fn is_cmdid(raw: &str) -> bool {
-    as_int(raw).is_some_and(|number| (0.0..=f64::from(u32::MAX)).contains(&number))
-}
-
-fn is_timestamp(raw: &str) -> bool {
-    as_int(raw).is_some_and(f64::is_finite)
-}
-
-fn is_count(raw: &str) -> bool {
-    // The document promises 2^53-1 and leaves open what is beyond, which is not tried here.
-    raw.bytes().all(|b| b.is_ascii_digit()) && raw.parse::<u64>().is_ok()
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_thousand_bad_lines_in_four_places_have_their_verdicts_and_nothing_of_them_runs() {
-    let (rig, probe) = (Rig::new(), Probe::default());
-    let counting = Router::with_state(probe.clone())
-        .route(COUNT, count)
-        .unwrap();
-    let server = TestServer::start(rig.router().merge(counting).unwrap()).await;
-    let lines = bad_lines();
-    for damage in DAMAGES {
-        assert!(
-            lines.iter().filter(|line| line.damage == damage.0).count() >= LINES / DAMAGES.len()
-        );
-    }
-    for (n, bad) in lines.iter().enumerate() {
-        let what = format!(
-            "line {n}, {}: {}",
-            bad.damage,
-            String::from_utf8_lossy(&bad.line[..bad.line.len().min(300)])
-        );
-        let mut line = bad.line.clone();
-        line.push(b'\n');
-        let expect = (bad.id, Some(3));
-        let of = |reply: &Value| (reply["id"].as_u64(), reply["code"].as_u64());
-        let ping = "{\"cmdid\":0,\"params\":\"still here\"}\n";
-        let answer = "{\"code\":0,\"data\":\"still here\"}";
-
-        // First of all.
-        let mut client = server.connect();
-        client.send(&line).await;
-        assert_eq!(of(&client.reply().await), expect, "first, {what}");
-        if bad.is_id_alone {
-            client.send(ping).await;
-            client.expect(answer).await;
-        } else {
-            client.expect_end().await;
-        }
-
-        // Behind a good line.
-        let mut client = server.connect();
-        client.send(ping).await;
-        client.expect(answer).await;
-        client.send([&line[..], ping.as_bytes()].concat()).await;
-        assert_eq!(
-            of(&client.reply().await),
-            expect,
-            "after a good one, {what}"
-        );
-        client.expect(answer).await;
-
-        // In the order, behind a call that runs and before one that waits.
-        let mut client = server.connect();
-        client.send(format!("{{\"cmdid\":{HOLD}}}\n")).await;
-        client.send([&line[..], ping.as_bytes()].concat()).await;
-        if bad.id.is_some() {
-            assert_eq!(
-                of(&client.reply().await),
-                expect,
-                "beside the order, {what}"
-            );
-        }
-        settle().await;
-        rig.gate.let_pass(1);
-        client.expect("{\"code\":0}").await;
-        if bad.id.is_none() {
-            assert_eq!(of(&client.reply().await), expect, "in the order, {what}");
-        }
-        client.expect(answer).await;
-
-        // Beside a call with an id that runs.
-        let mut client = server.connect();
-        client.send(call(1 << 52, HOLD, "")).await;
-        client.send([&line[..], ping.as_bytes()].concat()).await;
-        assert_eq!(of(&client.reply().await), expect, "multiplexed, {what}");
-        client.expect(answer).await;
-        rig.gate.let_pass(1);
-        client.expect("{\"id\":4503599627370496,\"code\":0}").await;
-    }
-    assert_eq!(server.stats().bad_frames, 4 * LINES as u64);
-    assert_eq!(probe.started(), 0, "nothing of a bad line runs");
-}
-
-#[test]
-fn the_judge_knows_good_lines_and_the_fine_points() {
-    let good = [
-        "{\"id\":7,\"cmdid\":\" +200 \",\"timestamp\":-1.5,\"params\":1e400,\"x\":1,\"x\":2}",
-        " {\"cmdid\":200.9,\"params\":\"\\ud800\",\"meta\":{\"a\":\"b\"}} ",
-    ];
-    for line in good {
-        assert_eq!(judge(line.as_bytes(), None), Verdict::Good, "{line}");
-    }
-    let of = |line: &str| judge(line.as_bytes(), None);
-    let bad = |id, is_id_alone| Verdict::Bad { id, is_id_alone };
-    assert_eq!(of("{\"cmdid\":true,\"id\":7}"), bad(Some(7), false));
-    assert_eq!(of("{\"cmdid\":1,\"id\":7.0}"), bad(None, true));
-    assert_eq!(of("{\"cmdid\":1,\"id\":7,\"id\":7}"), bad(None, false));
-    assert_eq!(of("{\"\\u0063mdid\":1,\"cmdid\":1}"), bad(None, false));
 }
