@@ -7,21 +7,21 @@
 //! this under valgrind with two numbers of calls and divides the difference.
 
 mod http;
+mod memory;
 mod stream;
 
 use std::fmt::Write as _;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rpc_client::{Client, Config};
 use rpc_core::Status;
 use rpc_server::{Params, Router, Server, State};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
+use memory::{Far, Near};
 use rpc_benches::log_call::{Check, Counter, Entry, LOG, Receipt};
 
 /// Calls in flight, and so requests in one read of the server.
@@ -65,37 +65,18 @@ struct Requests {
 
 static REPLY_BYTES: AtomicU64 = AtomicU64::new(0);
 
-impl AsyncRead for Requests {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Far for Requests {
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> Poll<()> {
         if self.batches > 0 {
             self.batches -= 1;
             buf.put_slice(&self.batch);
         }
 
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Requests {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        REPLY_BYTES.fetch_add(buf.len() as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(buf.len()))
+        Poll::Ready(())
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn take(&mut self, bytes: &[u8]) {
+        REPLY_BYTES.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -148,7 +129,8 @@ where
         batch: batch.into_bytes(),
         batches,
     };
-    server.handle().serve_connection(requests, "memory").await;
+    let connection = Near::of(requests);
+    server.handle().serve_connection(connection, "memory").await;
 
     let (calls, bytes) = (
         server.handle().stats().requests,
@@ -164,36 +146,24 @@ where
 #[derive(Default)]
 struct Echo {
     replies: Vec<u8>,
-    reader: Option<Waker>,
 }
 
-impl AsyncRead for Echo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Far for Echo {
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> Poll<()> {
         if self.replies.is_empty() {
-            self.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
 
         let length = self.replies.len().min(buf.remaining());
         buf.put_slice(&self.replies[..length]);
         self.replies.drain(..length);
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
-}
 
-impl AsyncWrite for Echo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn take(&mut self, bytes: &[u8]) {
         const ID: &[u8] = b"{\"id\":";
 
-        for line in buf.split_inclusive(|byte| *byte == b'\n') {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let digits = line
                 .strip_prefix(ID)
                 .and_then(|rest| rest.split(|byte| *byte == b',').next());
@@ -204,20 +174,6 @@ impl AsyncWrite for Echo {
             self.replies
                 .extend_from_slice(b",\"code\":0,\"data\":{\"accepted\":true,\"seq\":4211}}\n");
         }
-
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -226,7 +182,7 @@ async fn client<F>(calls: impl Fn(Client, u64) -> F, calls_each: u64) -> Result<
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    let client = Client::over(Echo::default(), "memory", Config::default());
+    let client = Client::over(Near::of(Echo::default()), "memory", Config::default());
 
     let callers = (0..IN_FLIGHT).map(|_| tokio::spawn(calls(client.clone(), calls_each)));
     for caller in futures::future::join_all(callers).await {

@@ -1,18 +1,17 @@
 //! The items of one stream, on one side alone.
 
 use std::fmt::Write as _;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use anyhow::{Result, ensure};
 use futures::StreamExt;
 use rpc_client::{Client, Config};
 use rpc_server::{Params, Reply, Router, Server};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
+use crate::memory::{Far, Near};
 use rpc_benches::log_call::{self, Entry, StreamCheck};
 
 /// The cmdid of the stream.
@@ -26,36 +25,24 @@ const CREDIT: u64 = 64;
 struct Reader {
     /// Lines that the server has not read.
     lines: Vec<u8>,
-    waiting: Option<Waker>,
     /// Items since the last credit.
     uncredited: u64,
     items: Arc<AtomicU64>,
 }
 
-impl AsyncRead for Reader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Far for Reader {
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> Poll<()> {
         if self.lines.is_empty() {
-            self.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
 
         buf.put_slice(&self.lines);
         self.lines.clear();
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
-}
 
-impl AsyncWrite for Reader {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let came = memchr::memchr_iter(b'\n', buf).count() as u64;
+    fn take(&mut self, bytes: &[u8]) {
+        let came = memchr::memchr_iter(b'\n', bytes).count() as u64;
         self.items.fetch_add(came, Ordering::Relaxed);
         self.uncredited += came;
 
@@ -63,18 +50,6 @@ impl AsyncWrite for Reader {
             let items = std::mem::take(&mut self.uncredited);
             rpc_core::frame::encode_credit(&mut self.lines, 1, items);
         }
-        if let Some(waiting) = self.waiting.take() {
-            waiting.wake();
-        }
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -93,7 +68,7 @@ pub(crate) async fn server(items: u64) -> Result<()> {
     let line = format!("{{\"id\":1,\"cmdid\":{FOLLOW},\"credit\":{CREDIT},\"params\":{params}}}\n");
     reader.lines.extend_from_slice(line.as_bytes());
 
-    let connection = server.handle().serve_connection(reader, "memory");
+    let connection = server.handle().serve_connection(Near::of(reader), "memory");
     tokio::pin!(connection);
     // The end of the stream is a line, too.
     let all = futures::future::poll_fn(|cx| {
@@ -118,24 +93,17 @@ struct Items {
     sent: u64,
     credit: u64,
     lines: String,
-    waiting: Option<Waker>,
 }
 
-impl AsyncRead for Items {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Far for Items {
+    fn give(&mut self, buf: &mut ReadBuf<'_>) -> Poll<()> {
         let Self {
             line: Some((head, tail)),
             sent,
             credit,
             lines,
-            ..
-        } = &mut *self
+        } = self
         else {
-            self.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         };
 
@@ -146,28 +114,21 @@ impl AsyncRead for Items {
             writeln!(lines, "{head}{sent}{tail}").expect("a string takes everything");
         }
         if lines.is_empty() {
-            self.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
 
         buf.put_slice(lines.as_bytes());
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
-}
 
-impl AsyncWrite for Items {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn take(&mut self, bytes: &[u8]) {
         let number = |line: &str, key: &str| -> Option<u64> {
             let rest = line.split_once(key)?.1;
             let end = rest.find(|char: char| !char.is_ascii_digit())?;
             rest[..end].parse().ok()
         };
 
-        for line in std::str::from_utf8(buf).expect("JSON is UTF-8").lines() {
+        for line in std::str::from_utf8(bytes).expect("JSON is UTF-8").lines() {
             if self.line.is_none() {
                 let id = number(line, "\"id\":").expect("the first line is the call");
                 let entry = serde_json::to_string(&Entry::of(0)).expect("it has a JSON form");
@@ -175,30 +136,18 @@ impl AsyncWrite for Items {
                 let head = format!("{{\"id\":{id},\"code\":0,\"more\":true,\"data\":{data}:");
                 self.line = Some((head, "}}".to_owned()));
             }
+
             // Credit of the call, and what is given later.
             let credit = number(line, "\"credit\":").or_else(|| number(line, "\"n\":"));
             self.credit += credit.unwrap_or_default();
         }
-
-        if let Some(waiting) = self.waiting.take() {
-            waiting.wake();
-        }
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 
 /// The client reads this number of items.
 pub(crate) async fn client(items: u64) -> Result<()> {
     let config = Config::default().with(|config| config.limits.stream_credit = CREDIT);
-    let client = Client::over(Items::default(), "memory", config);
+    let client = Client::over(Near::of(Items::default()), "memory", config);
 
     let reading = tokio::spawn(async move {
         let mut entries = client.stream::<_, Entry>(FOLLOW, &Entry::of(0)).await?;
