@@ -10,29 +10,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::stream;
-use rpc_server::{Config, Reply, Router, Server, State};
+use rpc_server::{Config, Reply, Router, State};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::rig::Rig;
+use crate::sockets::{connect, tcp};
 use crate::support::{Client, PATIENCE, TestServer, call};
-
-async fn tcp(config: Config) -> (TestServer, SocketAddr) {
-    let router = Rig::new().router();
-    let server = Server::builder()
-        .listen("127.0.0.1:0")
-        .config(config)
-        .router(router)
-        .bind()
-        .await
-        .unwrap();
-    let address = server.addresses()[0].tcp().unwrap();
-    (TestServer::of(server), address)
-}
-
-async fn connect(address: SocketAddr) -> Client<tokio::net::TcpStream> {
-    Client::new(tokio::net::TcpStream::connect(address).await.unwrap())
-}
 
 const PING: &str = "{\"cmdid\":0,\"params\":1}";
 /// A full server still answers a ping.
@@ -40,7 +24,7 @@ const CALL: &str = "{\"cmdid\":100,\"params\":1}";
 
 #[tokio::test]
 async fn a_thousand_connections_at_once_are_all_accepted_and_answered() {
-    let (server, address) = tcp(Config::default()).await;
+    let (server, address) = tcp(Config::default(), Rig::new().router()).await;
     let all = futures::future::join_all((0..1_000).map(|_| async move {
         let mut client = connect(address).await;
         assert_eq!(client.ask(PING).await["data"], 1);
@@ -60,8 +44,8 @@ async fn a_thousand_connections_at_once_are_all_accepted_and_answered() {
 #[tokio::test]
 async fn an_address_has_a_limited_number_of_connections_and_other_addresses_and_streams_have_theirs()
  {
-    let (server, address) =
-        tcp(Config::default().with(|config| config.limits.connections_per_address = 2)).await;
+    let config = Config::default().with(|config| config.limits.connections_per_address = 2);
+    let (server, address) = tcp(config, Rig::new().router()).await;
     let mut first = connect(address).await;
     let mut second = connect(address).await;
     for client in [&mut first, &mut second] {
@@ -115,7 +99,7 @@ async fn a_limited_number_are_told_that_there_is_no_place_and_the_others_are_clo
         config.accept.refusals_max = 2;
         config.timeouts.linger_timeout_ms = 60_000;
     });
-    let (server, address) = tcp(config).await;
+    let (server, address) = tcp(config, Rig::new().router()).await;
     let mut first = connect(address).await;
     assert_eq!(first.ask(PING).await["data"], 1);
     // Both are told, and stay: they hold the two turns.
@@ -275,7 +259,7 @@ fn a_connection_that_always_has_more_to_do_leaves_the_runtime_its_sockets() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let (server, address) = tcp(Config::default()).await;
+        let (server, address) = tcp(Config::default(), Rig::new().router()).await;
         let mut good = connect(address).await;
         let (endless, seen) = Endless::new(b"{\"id\":1,\"cmdid\":100,\"params\":1}\n");
         tokio::spawn(server.handle.serve_connection(endless, "endless"));
@@ -293,7 +277,7 @@ fn a_connection_that_always_has_more_to_do_leaves_the_runtime_its_sockets() {
 async fn a_connection_with_little_to_do_waits_for_a_few_of_the_turns_of_a_crowd() {
     const CROWD: usize = 50;
 
-    let (server, address) = tcp(Config::default()).await;
+    let (server, address) = tcp(Config::default(), Rig::new().router()).await;
     let mut good = connect(address).await;
     assert_eq!(good.ask(PING).await["data"], 1);
 
@@ -360,7 +344,7 @@ pub(crate) async fn pipeline(address: SocketAddr) {
 
 #[tokio::test]
 async fn connections_that_are_not_polled_again_do_not_keep_the_others_from_their_turns() {
-    let (server, address) = tcp(Config::default()).await;
+    let (server, address) = tcp(Config::default(), Rig::new().router()).await;
 
     // As many as are called at one time, and more that wait before the client.
     let stalled: Vec<_> = (0..6)

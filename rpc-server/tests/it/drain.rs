@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
 use rpc_core::Resume;
-use rpc_server::{BoundAddress, Config, Descriptor, Kind, Reply, Route, Router, Server, Status};
+use rpc_server::{Config, Descriptor, Kind, Reply, Route, Router, Status};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::rig::{ECHO, HOLD, HOLD_DETACHED, Rig, SLEEP};
-use crate::support::{Client, TestServer, call, settle};
+use crate::sockets::{connect, tcp_and_unix};
+use crate::support::{TestServer, call, settle};
 
 const GOAWAY: &str = "{\"event\":\"goaway\",";
 /// Streams numbers for ever, one every 100 ms.
@@ -386,18 +387,8 @@ async fn the_listeners_refuse_as_soon_as_it_drains() {
     let rig = Rig::new();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
-    let server = Server::builder()
-        .listen("127.0.0.1:0")
-        .listen(format!("unix:{}", path.display()))
-        .router(rig.router())
-        .bind()
-        .await
-        .unwrap();
-    let addresses = server.addresses();
-    let tcp = addresses[0].tcp().unwrap();
-    assert_eq!(addresses[1], BoundAddress::Unix(path.clone()));
-    let mut server = TestServer::of(server);
-    let mut client = Client::new(TcpStream::connect(tcp).await.unwrap());
+    let (mut server, address) = tcp_and_unix(&path, Config::default(), rig.router()).await;
+    let mut client = connect(address).await;
     client
         .send(call(1, HOLD, "") + "{\"id\":2,\"cmdid\":0}\n")
         .await;
@@ -405,7 +396,7 @@ async fn the_listeners_refuse_as_soon_as_it_drains() {
     server.begin_to_drain();
     // Sent once the listeners are gone.
     assert!(client.line().await.starts_with(GOAWAY));
-    let refused = TcpStream::connect(tcp).await.unwrap_err();
+    let refused = TcpStream::connect(address).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     assert!(
         !path.exists(),

@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use rpc_server::{Config, Reply, Server, Status};
+use rpc_server::{Config, Reply, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::rig::{ECHO, HOLD, Rig, filled};
+use crate::sockets::{connect, tcp, tcp_and_unix, until};
 use crate::support::{Client, TestServer, call, settle};
 
 /// Sends items, each for its credit.
@@ -156,14 +157,9 @@ async fn a_peer_that_waits_and_is_not_read_from_gets_an_empty_line_each_second_i
     assert_eq!(simple.read_to_end().await, "{\"code\":0}\n");
 }
 
-/// Waits until the server has no connection, for less than the time of a handler.
+/// Waits until the server has no connection.
 pub(crate) async fn is_left(server: &TestServer) {
-    let left = tokio::time::timeout(Duration::from_secs(20), async {
-        while server.stats().connections_open > 0 {
-            tokio::task::yield_now().await;
-        }
-    });
-    left.await.expect("its connections end");
+    until(|| server.stats().connections_open == 0).await;
     assert_eq!(server.stats().in_flight, 0);
 }
 
@@ -174,9 +170,7 @@ where
 {
     peer.send(call(1, HOLD, "") + &call(2, HOLD, "")).await;
     tokio::io::AsyncWriteExt::flush(&mut peer.io).await.unwrap();
-    while rig.probe.running() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| rig.probe.running() > 0).await;
     peer.send(call(3, HOLD, "")).await;
     tokio::io::AsyncWriteExt::flush(&mut peer.io).await.unwrap();
 }
@@ -191,18 +185,10 @@ pub(crate) fn reset(stream: &TcpStream) {
 async fn a_reset_is_seen_on_a_socket_that_is_not_read_from() {
     let (rig, directory) = (Rig::new(), tempfile::tempdir().unwrap());
     let path = directory.path().join("socket");
-    let server = Server::builder()
-        .listen("127.0.0.1:0")
-        .listen(format!("unix:{}", path.display()))
-        .config(Config::default().with(|config| config.admission.in_flight_per_connection = 1))
-        .router(rig.router())
-        .bind()
-        .await
-        .unwrap();
-    let address = server.addresses()[0].tcp().unwrap();
-    let server = TestServer::of(server);
+    let one = Config::default().with(|config| config.admission.in_flight_per_connection = 1);
+    let (server, address) = tcp_and_unix(&path, one, rig.router()).await;
 
-    let mut peer = Client::new(TcpStream::connect(address).await.unwrap());
+    let mut peer = connect(address).await;
     fill(&mut peer, &rig).await;
     reset(peer.io.get_ref());
     drop(peer);
@@ -220,24 +206,14 @@ async fn what_a_peer_has_not_cancelled_before_it_closed_ends_soon() {
     let rig = Rig::new();
     let quiet = async || Reply::stream(stream::pending::<Result<(), Status>>());
     let few = Config::default().with(|config| config.admission.in_flight_per_connection = 2);
-    let server = Server::builder()
-        .listen("127.0.0.1:0")
-        .config(few)
-        .router(rig.router().route(ITEMS, quiet).unwrap())
-        .bind()
-        .await
-        .unwrap();
-    let address = server.addresses()[0].tcp().unwrap();
-    let server = TestServer::of(server);
+    let (server, address) = tcp(few, rig.router().route(ITEMS, quiet).unwrap()).await;
 
     let calls = |cmdid, count| (0..count).map(|id| call(id, cmdid, "")).collect::<String>();
     let full = calls(HOLD, 10);
     for lines in [calls(ITEMS, 1), calls(HOLD, 1), full] {
-        let mut peer = Client::new(TcpStream::connect(address).await.unwrap());
+        let mut peer = connect(address).await;
         peer.send(lines).await;
-        while server.stats().in_flight == 0 {
-            tokio::task::yield_now().await;
-        }
+        until(|| server.stats().in_flight > 0).await;
 
         // Its system sends the same as that of a peer that has ended its side.
         drop(peer);

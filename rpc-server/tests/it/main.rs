@@ -35,6 +35,7 @@ mod retire;
 mod rig;
 mod router;
 mod signals;
+mod sockets;
 mod streams;
 mod support;
 mod tls;

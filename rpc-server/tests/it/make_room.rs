@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rpc_server::{Config, Server};
+use rpc_server::Config;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::rig::{ECHO, HOLD, Rig};
+use crate::sockets::{connect, tcp, until};
 use crate::support::{Client, TestServer, call};
 
 async fn server(connections_max: usize, rig: &Rig) -> (TestServer, SocketAddr) {
@@ -24,31 +25,7 @@ async fn server_with(
         config.limits.make_room_after_ms = 1;
         change(config);
     });
-    let server = Server::builder()
-        .listen("127.0.0.1:0")
-        .config(config)
-        .router(rig.router())
-        .bind()
-        .await
-        .unwrap();
-    let address = server.addresses()[0].tcp().unwrap();
-    (TestServer::of(server), address)
-}
-
-async fn connect(address: SocketAddr) -> Client<TcpStream> {
-    Client::new(TcpStream::connect(address).await.unwrap())
-}
-
-/// Until it is so: also until the time has passed after which a connection makes room.
-async fn until(mut is_so: impl FnMut() -> bool) {
-    let wait = async {
-        while !is_so() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait)
-        .await
-        .expect("it becomes so");
+    tcp(config, rig.router()).await
 }
 
 async fn rest() {

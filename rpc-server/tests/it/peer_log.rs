@@ -7,7 +7,8 @@ use tracing::Level;
 
 use crate::logged::Logged;
 use crate::rig::{ECHO, Rig, SLEEP};
-use crate::support::{Client, TestServer, call};
+use crate::sockets::{connect, tcp};
+use crate::support::{TestServer, call};
 
 const CAUSES: u64 = 10_000;
 
@@ -207,26 +208,15 @@ fn without_a_runtime_the_next_line_or_the_end_tells_how_many_were_left_out() {
 #[tokio::test]
 async fn refused_connections_are_some_lines_and_a_count() {
     let logged = Logged::begin();
-    let server = Server::builder()
-        .listen("127.0.0.1:0")
-        .config(Config::default().with(|config| config.limits.connections_max = 1))
-        .router(Router::new())
-        .bind()
-        .await
-        .unwrap();
-    let address = server.addresses()[0].tcp().unwrap();
-    let server = TestServer::of(server);
-    let connect = || async {
-        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        Client::new(stream)
-    };
-    let mut first = connect().await;
+    let config = Config::default().with(|config| config.limits.connections_max = 1);
+    let (server, address) = tcp(config, Router::new()).await;
+    let mut first = connect(address).await;
     assert_eq!(first.ask("{\"cmdid\":0}").await["code"], 0);
 
     let begun = std::time::Instant::now();
     let causes = 500;
     for _ in 0..causes {
-        let mut client = connect().await;
+        let mut client = connect(address).await;
         assert_eq!(client.ask("{\"cmdid\":100}").await["code"], 8);
     }
     drop(server);

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rpc_server::{Config, Router, State};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use crate::rig::{ECHO, FILL, HOLD, HOLD_DETACHED, Rig, filled};
+use crate::sockets::{connect, tcp, until};
 use crate::support::{Client, TestServer, call, settle};
 
 #[tokio::test(start_paused = true)]
@@ -80,45 +80,25 @@ async fn a_line_that_drips_is_closed_at_its_time_however_steadily_it_drips() {
 #[tokio::test]
 async fn a_reset_in_the_middle_of_a_line_ends_that_connection_only() {
     let rig = Rig::new();
-    let server = rpc_server::Server::builder()
-        .listen("127.0.0.1:0")
-        .router(rig.router())
-        .bind()
-        .await
-        .unwrap();
-    let address = server.addresses()[0].tcp().unwrap();
-    let server = TestServer::of(server);
-    let mut good = Client::new(TcpStream::connect(address).await.unwrap());
-    let mut bad = Client::new(TcpStream::connect(address).await.unwrap());
+    let (server, address) = tcp(Config::default(), rig.router()).await;
+    let mut good = connect(address).await;
+    let mut bad = connect(address).await;
     good.send(call(1, HOLD, "")).await;
     bad.send(call(1, HOLD, "") + &call(2, HOLD_DETACHED, "") + "{\"id\":3,\"cmdid\":")
         .await;
-    let until = |is_so: fn(&Rig, &TestServer) -> bool| {
-        let (rig, server) = (&rig, &server);
-        async move {
-            let wait = async {
-                while !is_so(rig, server) {
-                    tokio::task::yield_now().await;
-                }
-            };
-            tokio::time::timeout(Duration::from_secs(20), wait)
-                .await
-                .expect("it becomes so");
-        }
-    };
-    until(|rig, _| rig.probe.running() == 3).await;
+    until(|| rig.probe.running() == 3).await;
     let io = bad.io.into_inner().into_std().unwrap();
     // Closing with no time to linger is a reset.
     socket2::SockRef::from(&io)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(io);
-    until(|_, server| server.stats().connections_open == 1).await;
+    until(|| server.stats().connections_open == 1).await;
     // Of its calls, the one that may be dropped is, and the one that must not be runs on.
-    until(|rig, _| rig.probe.running() == 2).await;
+    until(|| rig.probe.running() == 2).await;
     rig.gate.let_pass(2);
     good.expect("{\"id\":1,\"code\":0}").await;
-    until(|rig, _| rig.probe.finished() == 2).await;
+    until(|| rig.probe.finished() == 2).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,16 +171,10 @@ async fn the_calls_of_a_peer_that_has_half_closed_and_is_gone_end() {
     }
 
     let (tell, mut told) = unbounded_channel();
-    let server = rpc_server::Server::builder()
-        .listen("127.0.0.1:0")
-        .router(Router::with_state(tell).route(100, wait).unwrap())
-        .bind()
-        .await
-        .unwrap();
-    let address = server.addresses()[0].tcp().unwrap();
-    let server = TestServer::of(server);
+    let router = Router::with_state(tell).route(100, wait).unwrap();
+    let (server, address) = tcp(Config::default(), router).await;
 
-    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+    let mut client = connect(address).await;
     client.send(call(1, 100, "")).await;
     client.half_close().await;
     told.recv().await.unwrap();
@@ -210,11 +184,6 @@ async fn the_calls_of_a_peer_that_has_half_closed_and_is_gone_end() {
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(client);
-    let ended = tokio::time::timeout(Duration::from_secs(20), async {
-        while server.stats().connections_open > 0 {
-            tokio::task::yield_now().await;
-        }
-    });
-    ended.await.unwrap();
+    until(|| server.stats().connections_open == 0).await;
     assert_eq!(server.stats().in_flight, 0);
 }

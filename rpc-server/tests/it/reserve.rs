@@ -6,6 +6,7 @@ use rpc_server::{AdminConfig, Config, ListenOptions, Server};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::rig::{ECHO, HOLD, Rig};
+use crate::sockets::connect;
 use crate::support::{Client, TestServer, call};
 
 const PING: &str = "{\"cmdid\":0,\"params\":1}";
@@ -58,10 +59,6 @@ impl Full {
         }
         full
     }
-}
-
-async fn connect(address: SocketAddr) -> Client<TcpStream> {
-    Client::new(TcpStream::connect(address).await.unwrap())
 }
 
 /// From another address of this machine: all of 127.0.0.0/8 are its own.

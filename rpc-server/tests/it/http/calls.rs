@@ -7,8 +7,9 @@ use serde_json::json;
 use tokio::io::AsyncBufReadExt;
 use tokio::time::timeout;
 
-use super::{ECHO, Http, ORDERS, Rig, post, response, until};
+use super::{ECHO, Http, ORDERS, Rig, post, response};
 use crate::logged::Logged;
+use crate::sockets::until;
 use crate::support::call;
 
 #[tokio::test]

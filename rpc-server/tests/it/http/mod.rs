@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::sockets::patient;
 use crate::support::{Client, Gate, PATIENCE, Probe, TestServer};
 
 const ECHO: u32 = 100;
@@ -122,7 +123,7 @@ impl Http {
 
     async fn with(config: Config, options: impl FnOnce(ListenOptions) -> ListenOptions) -> Self {
         let rig = Rig::default();
-        let builder = Server::builder().config(config);
+        let builder = Server::builder().config(patient(config));
         Self::of(builder, rig, options).await
     }
 
@@ -241,13 +242,4 @@ async fn read_chunks(client: &mut Client<TcpStream>, body: &mut String) -> bool 
         }
         body.push_str(std::str::from_utf8(&chunk[..length]).unwrap());
     }
-}
-
-async fn until(what: impl Fn() -> bool) {
-    let seen = async {
-        while !what() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, seen).await.expect("it comes to that");
 }

@@ -6,8 +6,9 @@ use rpc_server::{Config, Descriptor, Kind, ListenOptions, Params, Reply, Route, 
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{Http, Rig, post, response, router, until};
+use super::{Http, Rig, post, response, router};
 use crate::crowd::pipeline;
+use crate::sockets::until;
 use crate::support::{Client, Gate, TestServer};
 
 #[tokio::test]

@@ -8,36 +8,24 @@ use std::time::Duration;
 use rpc_server::{BoundAddress, Config, InheritedListener, Router, Server};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::tcp;
 use crate::rig::{HOLD, HOLD_DETACHED, Rig};
+use crate::sockets::{connect, tcp, tcp_and_unix, until};
 use crate::support::{Client, TestServer, call};
-
-/// Until the server has seen what happened on a socket.
-async fn until(mut is_so: impl FnMut() -> bool) {
-    let wait = async {
-        while !is_so() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait)
-        .await
-        .expect("it becomes so");
-}
 
 #[tokio::test]
 async fn one_connection_too_many_is_refused_in_words_and_closed_without_a_reset() {
     let rig = Rig::new();
     let (server, address) = tcp(
         Config::default().with(|config| config.limits.connections_max = 2),
-        &rig,
+        rig.router(),
     )
     .await;
-    let mut first = Client::new(TcpStream::connect(address).await.unwrap());
-    let mut second = Client::new(TcpStream::connect(address).await.unwrap());
+    let mut first = connect(address).await;
+    let mut second = connect(address).await;
     for client in [&mut first, &mut second] {
         assert_eq!(client.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
     }
-    let mut third = Client::new(TcpStream::connect(address).await.unwrap());
+    let mut third = connect(address).await;
     // Its request is on its way already: closing with it unread would be a reset.
     third.send("{\"cmdid\":100,\"params\":1}\n").await;
     until(|| server.stats().connections_refused == 1).await;
@@ -61,7 +49,7 @@ async fn one_connection_too_many_is_refused_in_words_and_closed_without_a_reset(
     // A place that is given up is free for the next one.
     drop(first);
     until(|| server.stats().connections_open == 1).await;
-    let mut next = Client::new(TcpStream::connect(address).await.unwrap());
+    let mut next = connect(address).await;
     assert_eq!(next.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
     assert_eq!(second.ask("{\"cmdid\":0,\"params\":1}").await["data"], 1);
     let stats = server.stats();
@@ -74,8 +62,8 @@ async fn one_connection_too_many_is_refused_in_words_and_closed_without_a_reset(
 #[tokio::test]
 async fn a_reset_cancels_inline_handlers_and_lets_detached_ones_run_on() {
     let rig = Rig::new();
-    let (server, address) = tcp(Config::default(), &rig).await;
-    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+    let (server, address) = tcp(Config::default(), rig.router()).await;
+    let mut client = connect(address).await;
     client
         .send(call(1, HOLD, "") + &call(2, HOLD_DETACHED, "") + "{\"id\":3,")
         .await;
@@ -97,8 +85,8 @@ async fn a_reset_cancels_inline_handlers_and_lets_detached_ones_run_on() {
 async fn a_second_reply_does_not_wait_for_the_acknowledgement_of_the_first_one() {
     // A second reply that waits for the acknowledgement of the first one takes 40 ms.
     let rig = Rig::new();
-    let (_server, address) = tcp(Config::default(), &rig).await;
-    let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+    let (_server, address) = tcp(Config::default(), rig.router()).await;
+    let mut client = connect(address).await;
     client.io.get_ref().set_nodelay(true).unwrap();
     let start = std::time::Instant::now();
     for _ in 0..200 {
@@ -158,7 +146,7 @@ async fn workers_share_the_connections_of_a_port_and_drain_together() {
     let mut threads = std::collections::BTreeSet::new();
     // The kernel chooses: that all of these go to one of two happens once in 2^63 runs.
     for _ in 0..64 {
-        let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+        let mut client = connect(address).await;
         threads.insert(
             client.ask("{\"id\":1,\"cmdid\":100}").await["data"]
                 .as_str()
@@ -197,15 +185,7 @@ async fn who_is_connected_before_a_drain_is_answered_though_not_accepted_yet() {
     let rig = Rig::new();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
-    let server = Server::builder()
-        .listen("127.0.0.1:0")
-        .listen(format!("unix:{}", path.display()))
-        .router(rig.router())
-        .bind()
-        .await
-        .unwrap();
-    let address = server.addresses()[0].tcp().unwrap();
-    let mut server = TestServer::of(server);
+    let (mut server, address) = tcp_and_unix(&path, Config::default(), rig.router()).await;
     until(|| path.exists()).await;
     // Nothing of the server runs between these and the drain: this is one thread, and nothing is awaited.
     let (mut tcp, mut unix) = (Vec::new(), Vec::new());

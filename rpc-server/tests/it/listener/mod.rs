@@ -3,10 +3,7 @@
 mod addresses;
 mod connections;
 
-use rpc_server::{Config, Router, Server};
-
-use crate::rig::Rig;
-use crate::support::TestServer;
+use rpc_server::{Router, Server};
 
 async fn bind(address: &str) -> std::io::Result<Server> {
     Server::builder()
@@ -14,16 +11,4 @@ async fn bind(address: &str) -> std::io::Result<Server> {
         .router(Router::new())
         .bind()
         .await
-}
-
-async fn tcp(config: Config, rig: &Rig) -> (TestServer, std::net::SocketAddr) {
-    let server = Server::builder()
-        .listen("127.0.0.1:0")
-        .config(config)
-        .router(rig.router())
-        .bind()
-        .await
-        .unwrap();
-    let address = server.addresses()[0].tcp().unwrap();
-    (TestServer::of(server), address)
 }

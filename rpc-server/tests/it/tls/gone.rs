@@ -6,15 +6,16 @@ use super::authority::{Authority, Holds};
 use super::{HOST, TlsServer};
 use crate::gone::{fill, is_left, reset};
 use crate::rig::{HOLD, Rig};
+use crate::sockets::{patient, until};
 use crate::support::call;
 
 #[tokio::test]
 async fn a_reset_is_seen_under_tls_where_the_connection_is_full_or_its_peer_has_ended_its_side() {
     let (rig, ca) = (Rig::new(), Authority::new("servers"));
-    let config = Config::default().with(|config| config.admission.in_flight_per_connection = 1);
+    let one = Config::default().with(|config| config.admission.in_flight_per_connection = 1);
     let pair = ca.server(HOST, Holds::Now);
     let asks = ClientCertificates::Off;
-    let server = TlsServer::serving(rig.router(), config, &pair, None, asks).await;
+    let server = TlsServer::serving(rig.router(), patient(one), &pair, None, asks).await;
 
     let mut peer = server.connect(&ca, None).await.unwrap();
     fill(&mut peer, &rig).await;
@@ -25,9 +26,7 @@ async fn a_reset_is_seen_under_tls_where_the_connection_is_full_or_its_peer_has_
     let mut peer = server.connect(&ca, None).await.unwrap();
     peer.send(call(1, HOLD, "")).await;
     peer.half_close().await;
-    while rig.probe.running() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| rig.probe.running() > 0).await;
     reset(peer.io.get_ref().get_ref().0);
     drop(peer);
     is_left(&server.server).await;
@@ -37,9 +36,7 @@ async fn a_reset_is_seen_under_tls_where_the_connection_is_full_or_its_peer_has_
     let mut peer = server.connect(&ca, None).await.unwrap();
     peer.send(call(1, HOLD, "")).await;
     peer.half_close().await;
-    while rig.probe.running() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| rig.probe.running() > 0).await;
     drop(peer);
     is_left(&server.server).await;
     assert_eq!(rig.probe.running(), 0);
