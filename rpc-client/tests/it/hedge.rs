@@ -1,10 +1,14 @@
+//! Backups: a second try elsewhere while the first one hangs.
+
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rpc_client::{Balance, Client, Config};
 use rpc_core::Status;
-use rpc_server::{Router, Server};
+use rpc_server::Router;
+
+use crate::support::serving;
 
 /// A server that answers at once, or, while it hangs, not at all.
 #[derive(Clone, Default)]
@@ -38,15 +42,7 @@ impl Hanging {
             }
         };
         let router = Router::new().route(100, answer).unwrap();
-        let server = Server::builder()
-            .listen("127.0.0.1:0")
-            .router(router)
-            .bind()
-            .await
-            .unwrap();
-        let address = server.addresses()[0].to_string();
-        tokio::spawn(server.serve(pending()));
-        address
+        serving(router).await.0
     }
 }
 

@@ -9,6 +9,7 @@ use rpc_client::{Client, Config, Connect};
 use rpc_core::{Reply, Status};
 use rpc_server::{Context, Params, Router, Server, ServerHandle, State};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 
 /// Longer than every limit of a client: what has not come by then never comes.
@@ -113,15 +114,34 @@ pub(crate) async fn in_memory<S: Clone + Send + Sync + 'static>(
 
 /// A server on a TCP port of its own, until the test ends.
 pub(crate) async fn tcp(seen: Seen) -> (String, ServerHandle) {
+    serving(router(seen)).await
+}
+
+/// A server of these commands on a TCP port of its own, until the test ends.
+pub(crate) async fn serving<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+) -> (String, ServerHandle) {
     let server = Server::builder()
         .listen("127.0.0.1:0")
-        .router(router(seen))
+        .router(router)
         .bind()
         .await
         .unwrap();
     let (address, handle) = (server.addresses()[0].to_string(), server.handle());
     tokio::spawn(server.serve(pending()));
     (address, handle)
+}
+
+/// Calls until all endpoints are connected, so that what comes later is the policy's doing.
+pub(crate) async fn connect_all(client: &Client) {
+    let are_connected = || {
+        let endpoints = client.endpoints();
+        endpoints.iter().all(|endpoint| endpoint.is_connected)
+    };
+    while !are_connected() {
+        let called = client.call::<_, u64>(100, &json!({"value": 1})).await;
+        called.unwrap();
+    }
 }
 
 /// A peer that the test plays itself, line by line.

@@ -6,8 +6,7 @@ use rpc_server::{Router, ServerHandle};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::serving;
-use crate::support::{Seen, tcp};
+use crate::support::{Seen, serving, tcp};
 
 /// A server whose every call fails.
 async fn broken() -> (String, ServerHandle) {

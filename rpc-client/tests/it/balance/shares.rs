@@ -7,8 +7,7 @@ use rpc_core::Status;
 use rpc_server::{Router, ServerHandle};
 use serde_json::json;
 
-use super::serving;
-use crate::support::{Seen, tcp};
+use crate::support::{Seen, connect_all, serving, tcp};
 
 /// Three servers, and their addresses with commas between them.
 async fn three() -> (Vec<String>, Vec<ServerHandle>) {
@@ -28,20 +27,6 @@ async fn slow(ms: u64) -> (String, ServerHandle) {
         Ok::<u64, Status>(1)
     };
     serving(Router::new().route(100, answer).unwrap()).await
-}
-
-/// Waits until all endpoints are connected, so that what is counted later is the policy's doing.
-async fn all_connected(client: &Client) {
-    while !client
-        .endpoints()
-        .iter()
-        .all(|endpoint| endpoint.is_connected)
-    {
-        client
-            .call::<_, u64>(100, &json!({"value": 1}))
-            .await
-            .unwrap();
-    }
 }
 
 /// `calls` calls by `tasks` tasks; returns the share of each server in percent.
@@ -86,7 +71,7 @@ async fn shares(
 async fn every_server_gets_its_share_over_one_connection_each() {
     let (addresses, servers) = three().await;
     let client = Client::new(addresses.join(", "));
-    all_connected(&client).await;
+    connect_all(&client).await;
     let shares = shares(&client, &servers, 24, 2_400, 1).await;
     assert!(
         shares.iter().all(|share| (15..=55).contains(share)),
@@ -115,7 +100,7 @@ async fn round_robin_gives_each_the_same() {
     let (addresses, servers) = three().await;
     let config = Config::default().with(|config| config.balance.policy = Balance::RoundRobin);
     let client = Client::with_config(addresses.join(","), config);
-    all_connected(&client).await;
+    connect_all(&client).await;
     let shares = shares(&client, &servers, 3, 900, 0).await;
     assert_eq!(shares, [33, 33, 33]);
 }
@@ -126,7 +111,7 @@ async fn a_slow_server_gets_less() {
     let (second, second_server) = slow(2).await;
     let (third, third_server) = slow(60).await;
     let client = Client::new([first, second, third].join(","));
-    all_connected(&client).await;
+    connect_all(&client).await;
     let servers = [first_server, second_server, third_server];
     let shares = shares(&client, &servers, 16, 1_600, 0).await;
     assert!(
@@ -140,8 +125,8 @@ async fn a_key_goes_to_its_server_from_every_client_and_moves_only_with_it() {
     let (addresses, servers) = three().await;
     let target = addresses.join(",");
     let (one, other) = (Client::new(&target), Client::new(addresses[..2].join(",")));
-    all_connected(&one).await;
-    all_connected(&other).await;
+    connect_all(&one).await;
+    connect_all(&other).await;
     let counts = || {
         servers
             .iter()

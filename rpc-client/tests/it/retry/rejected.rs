@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use super::rejecting;
-use crate::support::{Seen, in_memory, tcp};
+use crate::support::{Seen, connect_all, in_memory, serving, tcp};
 
 #[tokio::test(start_paused = true)]
 async fn what_was_rejected_is_tried_again_after_the_time_that_the_server_asks_for() {
@@ -76,14 +76,7 @@ async fn when_all_calls_fail_a_fifth_of_them_is_tried_again() {
 async fn a_rejection_here_is_tried_elsewhere_at_once() {
     let tries = Arc::new(AtomicU64::new(0));
     let router = rejecting(&tries, u64::MAX, 60_000);
-    let server = rpc_server::Server::builder()
-        .listen("127.0.0.1:0")
-        .router(router)
-        .bind()
-        .await
-        .unwrap();
-    let full = server.addresses()[0].to_string();
-    tokio::spawn(server.serve(std::future::pending()));
+    let (full, _) = serving(router).await;
     let (free, _server) = tcp(Seen::default()).await;
     // Enough for every call to be tried twice.
     let config = Config::default().with(|config| {
@@ -91,16 +84,7 @@ async fn a_rejection_here_is_tried_elsewhere_at_once() {
         config.ejection.after_failures = 0;
     });
     let client = Client::with_config(format!("{full},{free}"), config);
-    while !client
-        .endpoints()
-        .iter()
-        .all(|endpoint| endpoint.is_connected)
-    {
-        client
-            .call::<_, u64>(100, &json!({"value": 1}))
-            .await
-            .unwrap();
-    }
+    connect_all(&client).await;
     for value in 0..100 {
         assert_eq!(
             client

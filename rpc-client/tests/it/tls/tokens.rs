@@ -9,6 +9,7 @@ use rpc_server::{ListenOptions, Router, Server, Tokens};
 use serde_json::Value;
 
 use super::{TOKEN, ask, impatient, serve, who};
+use crate::support::serving;
 
 fn token_file(directory: &Path, token: &str) -> PathBuf {
     let file = directory.join("token");
@@ -84,12 +85,7 @@ async fn a_client_over_a_stream_of_its_users_own_is_authenticated_by_its_user() 
 
 #[tokio::test]
 async fn a_server_without_tokens_is_called_without() {
-    let server = Server::builder()
-        .listen("127.0.0.1:0")
-        .router(Router::new().route(100, who).unwrap());
-    let server = server.bind().await.unwrap();
-    let address = server.addresses()[0].to_string();
-    tokio::spawn(server.serve(std::future::pending()));
+    let (address, _) = serving(Router::new().route(100, who).unwrap()).await;
     let client = Client::builder(&*address)
         .config(impatient())
         .token(TOKEN)

@@ -93,22 +93,23 @@ async fn an_answer_that_is_too_long_is_not_read_to_its_end() {
     assert_unknown(&submitted, "the connection was lost before the answer");
 }
 
-#[tokio::test]
-async fn a_connection_is_kept_for_the_next_message() {
-    let provider = CountingGateway::start(Mode::answer(200, ACCEPTED))
-        .await
-        .unwrap();
+/// Submits three messages one after another, and returns the connections on which they came.
+async fn connections_of_three(provider: &CountingGateway) -> Vec<usize> {
     let gateway = simple(provider.url());
     for _ in 0..3 {
         assert!(is_accepted(&gateway.submit(&message("hello")).await));
     }
 
-    let connections: Vec<usize> = provider
-        .requests()
-        .iter()
-        .map(|request| request.connection)
-        .collect();
-    assert_eq!(connections, [0, 0, 0]);
+    let requests = provider.requests();
+    requests.iter().map(|request| request.connection).collect()
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_message() {
+    let provider = CountingGateway::start(Mode::answer(200, ACCEPTED))
+        .await
+        .unwrap();
+    assert_eq!(connections_of_three(&provider).await, [0, 0, 0]);
 }
 
 #[tokio::test]
@@ -119,15 +120,5 @@ async fn a_connection_that_the_provider_has_closed_is_replaced_and_nothing_is_se
         body: ACCEPTED.into(),
     };
     let provider = CountingGateway::start(Mode::Answer(closing)).await.unwrap();
-    let gateway = simple(provider.url());
-    for _ in 0..3 {
-        assert!(is_accepted(&gateway.submit(&message("hello")).await));
-    }
-
-    let connections: Vec<usize> = provider
-        .requests()
-        .iter()
-        .map(|request| request.connection)
-        .collect();
-    assert_eq!(connections, [0, 1, 2]);
+    assert_eq!(connections_of_three(&provider).await, [0, 1, 2]);
 }
