@@ -8,7 +8,7 @@ use rpc_client::{Balance, Client, Config};
 use rpc_core::Status;
 use rpc_server::Router;
 
-use crate::support::serving;
+use crate::support::Servers;
 
 /// A server that answers at once, or, while it hangs, not at all.
 #[derive(Clone, Default)]
@@ -19,7 +19,7 @@ struct Hanging {
 }
 
 impl Hanging {
-    async fn serve(&self) -> String {
+    fn router(&self) -> Router {
         let this = self.clone();
         let answer = move || {
             let this = this.clone();
@@ -41,8 +41,7 @@ impl Hanging {
                 Ok::<u64, Status>(1)
             }
         };
-        let router = Router::new().route(100, answer).unwrap();
-        serving(router).await.0
+        Router::new().route(100, answer).unwrap()
     }
 }
 
@@ -53,6 +52,16 @@ fn config() -> Config {
         config.hedge.after_min_ms = 20;
         config.hedge.percent_max = 100;
     })
+}
+
+/// A client of both, which is warmed up.
+async fn client_of(first: &Hanging, second: &Hanging) -> Client {
+    let servers = Servers::default();
+    servers.serve("first:1", first.router()).await;
+    servers.serve("second:1", second.router()).await;
+    let client = servers.client_with("first:1,second:1", config());
+    warm_up(&client).await;
+    client
 }
 
 /// Calls until all endpoints are connected and enough answers have been seen to know what is usual.
@@ -73,14 +82,10 @@ async fn warm_up(client: &Client) {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_backup_elsewhere_wins_and_the_one_that_hangs_is_cancelled() {
     let (first, second) = (Hanging::default(), Hanging::default());
-    let client = Client::with_config(
-        format!("{},{}", first.serve().await, second.serve().await),
-        config(),
-    );
-    warm_up(&client).await;
+    let client = client_of(&first, &second).await;
     let before = (
         first.ran.load(Ordering::SeqCst),
         second.ran.load(Ordering::SeqCst),
@@ -117,14 +122,10 @@ async fn a_backup_elsewhere_wins_and_the_one_that_hangs_is_cancelled() {
     assert_eq!((counted.calls(), counted.in_flight), (220, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_not_idempotent_has_no_backup() {
     let (first, second) = (Hanging::default(), Hanging::default());
-    let client = Client::with_config(
-        format!("{},{}", first.serve().await, second.serve().await),
-        config(),
-    );
-    warm_up(&client).await;
+    let client = client_of(&first, &second).await;
     first.hangs.store(true, Ordering::SeqCst);
     second.hangs.store(true, Ordering::SeqCst);
     let before = first.ran.load(Ordering::SeqCst) + second.ran.load(Ordering::SeqCst);

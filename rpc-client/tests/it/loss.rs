@@ -8,14 +8,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Peer, Seen, tcp};
+use crate::support::{Nowhere, PATIENCE, Peer, Seen, tcp};
 
 #[tokio::test]
 async fn a_missing_listener_is_said_at_once_where_the_client_is_told_to() {
-    let address = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap().to_string()
-    };
+    let nowhere = Nowhere::new();
+    let address = nowhere.address.to_string();
     let client = Client::with_config(
         &address,
         Config::default().with(|config| config.reconnect.fail_fast_after_ms = 0),
@@ -127,10 +125,8 @@ async fn the_next_call_after_a_loss_opens_a_new_connection() {
 
 #[tokio::test]
 async fn a_client_comes_back_by_itself_when_its_server_does() {
-    let address = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap().to_string()
-    };
+    let nowhere = Nowhere::new();
+    let address = nowhere.address.to_string();
     let client = Client::new(&address);
     let waiting = tokio::spawn({
         let client = client.clone();
@@ -159,6 +155,7 @@ async fn a_drained_server_loses_no_call_of_a_client() {
         .await
         .unwrap();
     let client = Client::new(server.addresses()[0].to_string());
+    let handle = server.handle();
     let serving = tokio::spawn(server.serve(async move {
         let _ = stopped.await;
     }));
@@ -169,7 +166,9 @@ async fn a_drained_server_loses_no_call_of_a_client() {
     let params = json!({"value": 2, "ms": 200});
     let slow = client.call::<_, u64>(100, &params);
     let drain = async {
-        tokio::task::yield_now().await;
+        while handle.stats().in_flight == 0 {
+            tokio::task::yield_now().await;
+        }
         stop.send(()).unwrap();
         serving.await.unwrap().unwrap()
     };

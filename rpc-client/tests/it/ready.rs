@@ -1,50 +1,15 @@
 //! Waiting for a service at start.
 
-use std::collections::HashMap;
 use std::future::ready;
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use rpc_client::{BoxByteStream, Client, Code, Config, Connect, Mode};
-use rpc_server::{ServerHandle, ServiceHealth};
+use rpc_client::{Client, Code, Config, Connect, Mode};
+use rpc_server::ServiceHealth;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use crate::support::{Peer, Seen, in_memory, router, tcp};
-
-/// The servers that can be connected to, by their addresses.
-#[derive(Clone, Default)]
-struct Servers(Arc<Mutex<HashMap<String, Arc<dyn Connect>>>>);
-
-impl Servers {
-    async fn start(&self, address: &str) -> ServerHandle {
-        let (connect, handle) = in_memory(router(Seen::default())).await;
-        self.add(address, connect);
-        handle
-    }
-
-    fn add(&self, address: &str, connect: impl Connect) {
-        let mut servers = self.0.lock().unwrap();
-        servers.insert(address.to_owned(), Arc::new(connect));
-    }
-
-    fn client(&self, target: &str) -> Client {
-        Client::builder(target).connector(self.clone()).build()
-    }
-}
-
-impl Connect for Servers {
-    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<BoxByteStream>> {
-        match self.0.lock().unwrap().get(address) {
-            Some(server) => server.connect(address),
-            None => ready(Err(io::Error::other("no such server yet"))).boxed(),
-        }
-    }
-}
+use crate::support::{Peer, Seen, Servers, tcp};
 
 /// Where nothing that is sent is ever answered.
 fn silent() -> impl Connect {

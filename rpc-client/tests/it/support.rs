@@ -1,16 +1,22 @@
 //! Servers and peers for the tests.
 
+use std::collections::HashMap;
 use std::future::{pending, ready};
-use std::sync::Arc;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rpc_client::{Client, Config, Connect};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rpc_client::{BoxByteStream, Client, Config, Connect};
 use rpc_core::{Reply, Status};
 use rpc_server::{Context, Params, Router, Server, ServerHandle, State};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use tokio::net::TcpSocket;
 
 /// Longer than every limit of a client: what has not come by then never comes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -110,6 +116,69 @@ pub(crate) async fn in_memory<S: Clone + Send + Sync + 'static>(
         ready(Ok(ours))
     };
     (connect, handle)
+}
+
+/// Servers without sockets that can be connected to, by their addresses: time can be paused.
+#[derive(Clone, Default)]
+pub(crate) struct Servers(Arc<Mutex<HashMap<String, Arc<dyn Connect>>>>);
+
+impl Servers {
+    pub(crate) async fn start(&self, address: &str) -> ServerHandle {
+        self.serve(address, router(Seen::default())).await
+    }
+
+    /// Starts a server of these commands.
+    pub(crate) async fn serve<S: Clone + Send + Sync + 'static>(
+        &self,
+        address: &str,
+        router: Router<S>,
+    ) -> ServerHandle {
+        let (connect, handle) = in_memory(router).await;
+        self.add(address, connect);
+        handle
+    }
+
+    pub(crate) fn add(&self, address: &str, connect: impl Connect) {
+        let mut servers = self.0.lock().unwrap();
+        servers.insert(address.to_owned(), Arc::new(connect));
+    }
+
+    pub(crate) fn client(&self, target: &str) -> Client {
+        self.client_with(target, Config::default())
+    }
+
+    pub(crate) fn client_with(&self, target: &str, config: Config) -> Client {
+        let builder = Client::builder(target).connector(self.clone());
+        builder.config(config).build()
+    }
+}
+
+impl Connect for Servers {
+    fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<BoxByteStream>> {
+        match self.0.lock().unwrap().get(address) {
+            Some(server) => server.connect(address),
+            None => ready(Err(io::Error::other("no such server yet"))).boxed(),
+        }
+    }
+}
+
+/// An address at which nothing listens, for as long as this is kept: no other socket is given its port.
+pub(crate) struct Nowhere {
+    pub(crate) address: SocketAddr,
+    /// Bound and never listening.
+    _reserved: TcpSocket,
+}
+
+impl Nowhere {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self {
+            address: socket.local_addr().unwrap(),
+            _reserved: socket,
+        }
+    }
 }
 
 /// A server on a TCP port of its own, until the test ends.

@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rpc_core::keepalive::Keepalive;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::accept::Accepted;
 use super::refusal::{Refusal, Refusals};
@@ -167,7 +168,8 @@ impl Intake {
             .config
             .limits
             .make_room_after()
-            .and_then(|rest| Instant::now().checked_sub(rest));
+            .and_then(|rest| Instant::now().checked_sub(rest))
+            .map(Instant::into_std);
         connections < most
             && rested.is_some_and(|rested| self.metrics.connections.ask_for_room(rested))
     }

@@ -1,7 +1,8 @@
-//! Servers at sockets of this machine, where time cannot be paused.
+//! Servers at sockets of this machine, where time cannot stand still: it jumps, or a test waits for what it expects.
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use rpc_server::{BoundAddress, Config, Router, Server};
 use tokio::net::TcpStream;
@@ -50,6 +51,13 @@ where
 
 pub(crate) async fn connect(address: SocketAddr) -> Client<TcpStream> {
     Client::new(TcpStream::connect(address).await.unwrap())
+}
+
+/// Lets this time pass at once for all timers of this thread.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 /// Waits until it is so: until the server has seen what happened on a socket.

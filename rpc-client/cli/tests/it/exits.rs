@@ -203,7 +203,7 @@ fn the_deadline_exits_with_4_whether_client_or_server_notices_it() {
     check(&["call", "10006", r#"{"code":4,"message":"late"}"#]);
 
     let silent = silent_peer();
-    rpc_at(&silent, &["call", "0", "--timeout", "500ms"], "").assert(
+    rpc_at(&silent, &["call", "0", "--timeout", "2s"], "").assert(
         4,
         "",
         &format!(
@@ -216,7 +216,7 @@ fn the_deadline_exits_with_4_whether_client_or_server_notices_it() {
 #[test]
 fn notify_fails_where_the_server_does_not_read() {
     let silent = silent_peer();
-    rpc_at(&silent, &["notify", "1001", "--timeout", "500ms"], "").assert(
+    rpc_at(&silent, &["notify", "1001", "--timeout", "2s"], "").assert(
         4,
         "",
         &format!(

@@ -4,9 +4,8 @@ use rpc_client::{Client, Config, Mode};
 use rpc_core::Status;
 use rpc_server::{Router, ServerHandle};
 use serde_json::json;
-use tokio::net::TcpListener;
 
-use crate::support::{Seen, serving, tcp};
+use crate::support::{Nowhere, Seen, serving, tcp};
 
 /// A server whose every call fails.
 async fn broken() -> (String, ServerHandle) {
@@ -16,14 +15,11 @@ async fn broken() -> (String, ServerHandle) {
 
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_costs_the_others_calls_nothing() {
-    let nowhere = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap().to_string()
-    };
+    let nowhere = Nowhere::new();
     for mode in [Mode::Single, Mode::Pooled(2), Mode::Short] {
         let (address, server) = tcp(Seen::default()).await;
         let config = Config::default().with(|config| config.pool.mode = mode);
-        let client = Client::with_config(format!("{nowhere},{address}"), config);
+        let client = Client::with_config(format!("{},{address}", nowhere.address), config);
         for value in 0..50u64 {
             assert_eq!(
                 client
@@ -39,11 +35,10 @@ async fn a_server_that_cannot_be_reached_costs_the_others_calls_nothing() {
 
 #[tokio::test]
 async fn with_all_servers_gone_the_error_says_so_at_once() {
-    let mut nowhere = Vec::new();
-    for _ in 0..2 {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        nowhere.push(listener.local_addr().unwrap().to_string());
-    }
+    let reserved = [Nowhere::new(), Nowhere::new()];
+    let nowhere = reserved
+        .each_ref()
+        .map(|nowhere| nowhere.address.to_string());
     for mode in [Mode::Single, Mode::Short] {
         let config = Config::default().with(|config| {
             config.pool.mode = mode;

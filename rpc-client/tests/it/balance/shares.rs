@@ -7,26 +7,27 @@ use rpc_core::Status;
 use rpc_server::{Router, ServerHandle};
 use serde_json::json;
 
-use crate::support::{Seen, connect_all, serving, tcp};
+use crate::support::{Servers, connect_all};
 
-/// Three servers, and their addresses with commas between them.
-async fn three() -> (Vec<String>, Vec<ServerHandle>) {
-    let (mut addresses, mut servers) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        let (address, server) = tcp(Seen::default()).await;
-        addresses.push(address);
-        servers.push(server);
+/// Three addresses with commas between them.
+const THREE: &str = "one:1,two:1,three:1";
+
+/// Three servers at these addresses.
+async fn three() -> (Servers, Vec<ServerHandle>) {
+    let (servers, mut handles) = (Servers::default(), Vec::new());
+    for address in THREE.split(',') {
+        handles.push(servers.start(address).await);
     }
-    (addresses, servers)
+    (servers, handles)
 }
 
-/// A server whose every call takes this long.
-async fn slow(ms: u64) -> (String, ServerHandle) {
+/// The commands of a server whose every call takes this long.
+fn slow(ms: u64) -> Router {
     let answer = move || async move {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         Ok::<u64, Status>(1)
     };
-    serving(Router::new().route(100, answer).unwrap()).await
+    Router::new().route(100, answer).unwrap()
 }
 
 /// `calls` calls by `tasks` tasks; returns the share of each server in percent.
@@ -67,20 +68,20 @@ async fn shares(
     counts.iter().map(|count| count * 100 / total).collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_server_gets_its_share_over_one_connection_each() {
-    let (addresses, servers) = three().await;
-    let client = Client::new(addresses.join(", "));
+    let (servers, handles) = three().await;
+    let client = servers.client(&THREE.replace(',', ", "));
     connect_all(&client).await;
-    let shares = shares(&client, &servers, 24, 2_400, 1).await;
+    let shares = shares(&client, &handles, 24, 2_400, 1).await;
     assert!(
         shares.iter().all(|share| (15..=55).contains(share)),
         "{shares:?}"
     );
     assert!(
-        servers
+        handles
             .iter()
-            .all(|server| server.stats().connections_accepted == 1)
+            .all(|server| server.stats().connections_open == 1)
     );
     let endpoints = client.endpoints();
     assert!(
@@ -95,40 +96,39 @@ async fn every_server_gets_its_share_over_one_connection_each() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn round_robin_gives_each_the_same() {
-    let (addresses, servers) = three().await;
+    let (servers, handles) = three().await;
     let config = Config::default().with(|config| config.balance.policy = Balance::RoundRobin);
-    let client = Client::with_config(addresses.join(","), config);
+    let client = servers.client_with(THREE, config);
     connect_all(&client).await;
-    let shares = shares(&client, &servers, 3, 900, 0).await;
+    let shares = shares(&client, &handles, 3, 900, 0).await;
     assert_eq!(shares, [33, 33, 33]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_slow_server_gets_less() {
-    let (first, first_server) = slow(2).await;
-    let (second, second_server) = slow(2).await;
-    let (third, third_server) = slow(60).await;
-    let client = Client::new([first, second, third].join(","));
+    let (servers, mut handles) = (Servers::default(), Vec::new());
+    for (address, ms) in THREE.split(',').zip([2, 2, 60]) {
+        handles.push(servers.serve(address, slow(ms)).await);
+    }
+    let client = servers.client(THREE);
     connect_all(&client).await;
-    let servers = [first_server, second_server, third_server];
-    let shares = shares(&client, &servers, 16, 1_600, 0).await;
+    let shares = shares(&client, &handles, 16, 1_600, 0).await;
     assert!(
         shares[2] < 10 && shares[2] < shares[0].min(shares[1]),
         "{shares:?}"
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_key_goes_to_its_server_from_every_client_and_moves_only_with_it() {
-    let (addresses, servers) = three().await;
-    let target = addresses.join(",");
-    let (one, other) = (Client::new(&target), Client::new(addresses[..2].join(",")));
+    let (servers, handles) = three().await;
+    let (one, other) = (servers.client(THREE), servers.client("one:1,two:1"));
     connect_all(&one).await;
     connect_all(&other).await;
     let counts = || {
-        servers
+        handles
             .iter()
             .map(|server| server.stats().requests)
             .collect::<Vec<u64>>()

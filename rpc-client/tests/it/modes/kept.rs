@@ -1,14 +1,16 @@
 //! Connections that are kept: one, or a pool.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rpc_client::{Client, Config, Mode, OwnOptions, Registry, ServiceConfig};
+use rpc_client::{Client, Config, Connect, Mode, OwnOptions, Registry, ServiceConfig};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use super::{call_at_once, with_mode};
-use crate::support::{Seen, tcp};
+use crate::support::{Seen, in_memory, router, tcp};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_tasks_on_a_fresh_client_open_one_connection() {
@@ -91,20 +93,27 @@ async fn one_call_at_a_time_keeps_a_pool_at_one_connection() {
     assert_eq!(server.stats().connections_accepted, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_and_the_next_call_opens_another() {
-    let (address, server) = tcp(Seen::default()).await;
+    let (connect, server) = in_memory(router(Seen::default())).await;
+    let opened = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&opened);
+    let counted = move |address: String| {
+        count.fetch_add(1, Ordering::Relaxed);
+        connect.connect(&address)
+    };
     let config = Config::default().with(|config| config.timeouts.idle_timeout_ms = 20);
-    let client = Client::with_config(&address, config);
+    let builder = Client::builder("memory").connector(counted);
+    let client = builder.config(config).build();
     for round in 1..=3 {
         // Longer than the idle time: what is in flight is not idle.
         let value = client
             .call::<_, u64>(100, &json!({"value": round, "ms": 60}))
             .await
             .unwrap();
-        assert_eq!((value, server.stats().connections_accepted), (round, round));
+        assert_eq!((value, opened.load(Ordering::Relaxed)), (round, round));
         while client.is_connected() || server.stats().connections_open > 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 }

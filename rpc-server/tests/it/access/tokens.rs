@@ -1,6 +1,7 @@
 //! Tokens: right, wrong, late and too many.
 
 use std::io::Write;
+use std::time::Duration;
 
 use rpc_server::{Config, ListenOptions, Server, Tokens};
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use tokio::net::UnixStream;
 
 use super::{BILLING, Guarded, ORDERS, READ, WHO, authenticate, both, quick, router, tokens};
 use crate::logged::Logged;
+use crate::sockets::pass;
 use crate::support::{Client, Probe, TestServer, call};
 
 const WRONG: &str = "a-token-that-is-wrong-0123456789";
@@ -112,25 +114,35 @@ async fn too_many_wrong_tokens_from_one_address_are_not_looked_at_any_more() {
     assert_eq!((stats.token_failures, stats.token_failures_limited), (3, 2));
 }
 
+/// Lets time pass until this number of connections have not authenticated in theirs.
+async fn time_out(guarded: &Guarded, connections: u64) {
+    while guarded.server.stats().access.authentication_timeouts < connections {
+        pass(Duration::from_secs(61)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_does_not_authenticate_in_time_is_refused_in_words_and_closed() {
     let logged = Logged::begin();
     let guarded =
-        Guarded::start(quick().with(|config| config.accept.authentication_timeout_ms = 50)).await;
+        Guarded::start(quick().with(|config| config.accept.authentication_timeout_ms = 60_000))
+            .await;
     let mut silent = guarded.connect().await;
+    time_out(&guarded, 1).await;
     let reply = silent.reply().await;
     assert_eq!(reply["code"], 16);
     assert!(
         reply["message"]
             .as_str()
             .unwrap()
-            .contains("`accept.authentication_timeout_ms` of 50 ms"),
+            .contains("`accept.authentication_timeout_ms` of 60000 ms"),
         "{reply}"
     );
     silent.expect_end().await;
     let mut known = guarded.connect().await;
     assert_eq!(known.ask(&authenticate(ORDERS)).await["code"], 0);
     let mut silent = guarded.connect().await;
+    time_out(&guarded, 2).await;
     assert_eq!(silent.reply().await["code"], 16);
     assert_eq!(
         known.ask("{\"id\":1,\"cmdid\":100}").await["data"],

@@ -1,5 +1,7 @@
 //! Streams as lines and as events, and their ends by a drain.
 
+use std::time::Duration;
+
 use futures::{StreamExt, stream};
 use rpc_core::Resume;
 use rpc_server::{Config, Descriptor, Kind, ListenOptions, Params, Reply, Route, Router, Server};
@@ -8,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Http, Rig, post, response, router};
 use crate::crowd::pipeline;
-use crate::sockets::until;
+use crate::sockets::{pass, until};
 use crate::support::{Client, Gate, TestServer};
 
 #[tokio::test]
@@ -66,7 +68,7 @@ async fn a_stream_is_lines_or_events_and_one_that_fails_does_not_look_whole() {
 
 #[tokio::test]
 async fn a_stream_waits_for_its_reader_and_ends_with_it() {
-    let config = Config::default().with(|config| config.timeouts.write_stall_timeout_ms = 200);
+    let config = Config::default().with(|config| config.timeouts.write_stall_timeout_ms = 60_000);
     let http = Http::with(config, |options| options).await;
     for leaves in [true, false] {
         let mut client = http.connect().await;
@@ -77,9 +79,13 @@ async fn a_stream_waits_for_its_reader_and_ends_with_it() {
         until(|| http.rig.probe.running() == 1).await;
         if leaves {
             drop(client);
+            until(|| http.rig.probe.running() == 0).await;
         }
-        // Otherwise it takes nothing, and is cut.
-        until(|| http.rig.probe.running() == 0).await;
+
+        // Otherwise it takes nothing, and is cut once the sockets are full.
+        while http.rig.probe.running() > 0 {
+            pass(Duration::from_secs(61)).await;
+        }
         until(|| http.server.stats().connections_open == 0).await;
     }
     let stats = http.ask(&post("/rpc.stats", "", "")).await.json();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpc_server::{BoundAddress, Config, InheritedListener, Router, Server};
 use tokio::net::{TcpStream, UnixStream};
@@ -83,23 +83,25 @@ async fn a_reset_cancels_inline_handlers_and_lets_detached_ones_run_on() {
 
 #[tokio::test]
 async fn a_second_reply_does_not_wait_for_the_acknowledgement_of_the_first_one() {
-    // A second reply that waits for the acknowledgement of the first one takes 40 ms.
+    // A second reply that waits for the acknowledgement of the first one takes 40 ms at least.
+    const ROUNDS: usize = 200;
+    const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(40);
+
     let rig = Rig::new();
     let (_server, address) = tcp(Config::default(), rig.router()).await;
     let mut client = connect(address).await;
     client.io.get_ref().set_nodelay(true).unwrap();
-    let start = std::time::Instant::now();
-    for _ in 0..200 {
+    let mut delayed = 0;
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
         client.send("{\"cmdid\":0}\n").await;
         client.send("{\"cmdid\":0}\n").await;
         client.expect("{\"code\":0,\"data\":{}}").await;
         client.expect("{\"code\":0,\"data\":{}}").await;
+        delayed += usize::from(begun.elapsed() >= ACKNOWLEDGED_AFTER);
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        start.elapsed()
-    );
+    // Some may be: the system acknowledges the first ones at once, and a machine may be slow.
+    assert!(delayed < ROUNDS / 2, "{delayed} of {ROUNDS}");
 }
 
 #[tokio::test]

@@ -62,6 +62,8 @@ fn tail_does_not_ask_again_at_once_where_a_server_ends_its_streams() {
     let address = peer(move |stream| {
         for line in BufReader::new(stream.try_clone().unwrap()).lines() {
             let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            // Before the answer: the client cannot have begun to wait earlier.
+            let came_at = Instant::now();
             let data = match request["cmdid"] == 1006 {
                 true => "",
                 false => r#","data":{"log":"a","entries":[],"next":0,"oldest":1,"last":0}"#,
@@ -69,7 +71,7 @@ fn tail_does_not_ask_again_at_once_where_a_server_ends_its_streams() {
             if writeln!(&stream, r#"{{"id":{},"code":0{data}}}"#, request["id"]).is_err() {
                 return;
             }
-            let _ = asked.send((Instant::now(), request["cmdid"] == 1006));
+            let _ = asked.send((came_at, request["cmdid"] == 1006));
         }
     });
     let tail = start_rpc_at(&address, &["log", "tail", "-f"]);

@@ -57,7 +57,7 @@ async fn serve_as(changed: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Serving
         http_calls: true,
         ..ListenerSettings::default()
     };
-    let config = DaemonConfig {
+    let mut config = DaemonConfig {
         listen: Vec::new(),
         listeners: vec![
             with_http("127.0.0.1:0".into()),
@@ -71,6 +71,9 @@ async fn serve_as(changed: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Serving
         ],
         ..DaemonConfig::default()
     };
+    // Vectors whose bytes come one by one, on a machine with much else to do, take longer than peers have by default.
+    config.drain.goaway_grace_ms = 3_000;
+    config.timeouts.linger_timeout_ms = 8_000;
     let daemon = Daemon::bind(&changed(config)).await.unwrap();
     let tcp = Target::Tcp(daemon.addresses()[0].tcp().unwrap());
     let handle = daemon.handle();
