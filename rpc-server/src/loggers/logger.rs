@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use super::dropped::DroppedLines;
 use super::output::{self, Output};
 use super::{LogQueue, LoggerError};
 use crate::access::CommandSet;
@@ -20,16 +21,18 @@ pub(super) struct Logger {
 }
 
 impl Logger {
-    /// Opens its file, or has that done once `earlier` have ended, the queues that write to the same file.
+    /// Opens its file, or has that done once `earlier` have ended, the queues that write to the same file. Lines that its
+    /// file does not take are added to `dropped`.
     pub(super) fn open(
         config: &LoggerConfig,
         console: &LogQueue,
         earlier: Vec<LogQueue>,
+        dropped: DroppedLines,
     ) -> Result<Self, LoggerError> {
         let mut outputs = Vec::new();
         let queue = match config.file.as_os_str().is_empty() {
             true => None,
-            false => Some(output::file(config, earlier)?),
+            false => Some(output::file(config, earlier, dropped)?),
         };
         outputs.extend(
             queue

@@ -45,6 +45,7 @@
 //! command that they name. Nothing of this costs commands anything that have no logger.
 
 mod around;
+mod dropped;
 mod error;
 mod file;
 mod layer;
@@ -68,6 +69,7 @@ use crate::config::LoggerConfig;
 use crate::dispatch::router::Router;
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use around::Around;
+use dropped::DroppedByLogger;
 use logger::{Logger, commands_of, is_same_file};
 
 /// The target of the span around a command that has a logger. It has the fields `logger`, `cmdid`, `id` and `peer`.
@@ -82,6 +84,7 @@ struct Shared {
     /// Locked to copy the list, never while a line is written.
     current: RwLock<Arc<[Arc<Logger>]>>,
     replaced: Mutex<Vec<Replaced>>,
+    dropped: DroppedByLogger,
     /// The commands of the routers, and whether their lines can be told.
     commands: Mutex<BTreeMap<u32, bool>>,
 }
@@ -101,15 +104,18 @@ impl Loggers {
     /// Settings that cannot work, by themselves or together, and files that cannot be opened.
     pub fn open(configs: &[LoggerConfig], console: LogQueue) -> Result<Self, LoggerError> {
         check(configs)?;
+        let dropped = DroppedByLogger::default();
         let opened: Result<Vec<_>, _> = configs
             .iter()
-            .map(|config| Logger::open(config, &console, Vec::new()).map(Arc::new))
+            .map(|config| Logger::open(config, &console, Vec::new(), dropped.of(&config.name)))
+            .map(|logger| logger.map(Arc::new))
             .collect();
 
         Ok(Self(Arc::new(Shared {
             console,
             current: RwLock::new(opened?.into()),
             replaced: Mutex::default(),
+            dropped,
             commands: Mutex::default(),
         })))
     }
@@ -173,7 +179,8 @@ impl Loggers {
                 Arc::clone(logger)
             } else {
                 let earlier = self.queues_of_file(&before, &config.file);
-                Arc::new(Logger::open(config, &self.0.console, earlier)?)
+                let dropped = self.0.dropped.of(&config.name);
+                Arc::new(Logger::open(config, &self.0.console, earlier, dropped)?)
             });
         }
         self.note_replaced(&before, &next);
@@ -236,7 +243,8 @@ impl Loggers {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lines that were dropped or lost, of the logger of this name; `None` if there is no such logger, or it has no file.
+    /// Lines that were dropped or lost since the start, of all loggers of this name that have followed one another; `None`
+    /// if there is no such logger now, or it has no file.
     pub fn dropped(&self, name: &str) -> Option<u64> {
         let current = self.current();
         let logger = current.iter().find(|logger| logger.name() == name)?;

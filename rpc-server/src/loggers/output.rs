@@ -9,6 +9,7 @@ use tracing_subscriber::fmt::{FormatFields, Layer as Lines};
 use tracing_subscriber::{Layer, Registry, field::RecordFields};
 
 use super::LoggerError;
+use super::dropped::DroppedLines;
 use super::file::File;
 use super::pending;
 use super::queue::LogQueue;
@@ -41,7 +42,12 @@ pub(super) fn lines(format: LineFormat, queue: LogQueue) -> Output {
 }
 
 /// The queue of a logger's file, with the thread that writes it: after all lines of `earlier`, which write to the same file.
-pub(super) fn file(config: &LoggerConfig, earlier: Vec<LogQueue>) -> Result<LogQueue, LoggerError> {
+/// What it drops is added to `dropped`.
+pub(super) fn file(
+    config: &LoggerConfig,
+    earlier: Vec<LogQueue>,
+    dropped: DroppedLines,
+) -> Result<LogQueue, LoggerError> {
     let wrong = |reason: String| LoggerError::File {
         logger: config.name.clone(),
         file: config.file.clone(),
@@ -60,7 +66,7 @@ pub(super) fn file(config: &LoggerConfig, earlier: Vec<LogQueue>) -> Result<LogQ
         );
     };
 
-    LogQueue::start(config.lines_bytes_max, output, report_dropped)
+    LogQueue::start_counting(config.lines_bytes_max, output, report_dropped, dropped)
         .map_err(|error| wrong(format!("its thread cannot be started: {error}")))
 }
 

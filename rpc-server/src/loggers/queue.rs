@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::dropped::DroppedLines;
+
 /// A buffer that has grown larger than this is given back to the system after use.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
@@ -33,14 +35,13 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     bytes_max: usize,
+    dropped: DroppedLines,
 }
 
 #[derive(Default)]
 struct State {
     lines: Vec<u8>,
-    /// Lines that were dropped.
-    dropped: u64,
-    /// Those of them that were not told of yet.
+    /// Lines that were dropped and not told of yet.
     untold: u64,
     /// Whether lines that were taken out are being written.
     is_writing: bool,
@@ -76,10 +77,21 @@ impl LogQueue {
         output: impl Write + Send + 'static,
         report_dropped: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
+        Self::start_counting(bytes_max, output, report_dropped, DroppedLines::default())
+    }
+
+    /// As [`start`](Self::start): what is dropped is added to `dropped`.
+    pub(super) fn start_counting(
+        bytes_max: usize,
+        output: impl Write + Send + 'static,
+        report_dropped: impl Fn(u64) + Send + 'static,
+        dropped: DroppedLines,
+    ) -> io::Result<Self> {
         let queue = Self(Arc::new(Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
             bytes_max,
+            dropped,
         }));
 
         let lines = queue.clone();
@@ -116,14 +128,14 @@ impl LogQueue {
 
     /// Lines that were dropped so far, or lost because the output has failed.
     pub fn dropped(&self) -> u64 {
-        self.state().dropped
+        self.0.dropped.count()
     }
 
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.state();
         if state.is_closed || state.lines.len() + line.len() > self.0.bytes_max {
             state.untold += 1;
-            state.dropped += 1;
+            self.0.dropped.add(1);
             return;
         }
 
@@ -146,7 +158,7 @@ impl LogQueue {
             }
 
             let mut state = self.state();
-            state.dropped += lost;
+            self.0.dropped.add(lost);
             state.is_writing = false;
             drop(state);
             self.0.changed.notify_all();

@@ -106,7 +106,7 @@ fn a_full_file_whose_renaming_has_failed_is_renamed_while_the_logger_writes() {
         ..logger("orders", &["1"], "")
     };
 
-    let queue = output::file(&orders, Vec::new()).unwrap();
+    let queue = output::file(&orders, Vec::new(), dropped::DroppedLines::default()).unwrap();
     for line in ["first\n", "second\n", "third\n"] {
         queue.push(line.as_bytes());
         queue.flush(Duration::from_secs(60));

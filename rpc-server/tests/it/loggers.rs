@@ -357,6 +357,39 @@ async fn lines_that_a_full_disk_does_not_take_are_counted() {
 }
 
 #[tokio::test]
+async fn a_logger_that_takes_the_place_of_another_one_goes_on_with_its_count_of_dropped_lines() {
+    let full = |dir: &Path, lines_bytes_max: usize| LoggerConfig {
+        lines_bytes_max,
+        file: dir.join("full.log"),
+        ..logger(dir, "orders", "300-302")
+    };
+    let mut rig = Rig::with(|dir| {
+        std::os::unix::fs::symlink("/dev/full", dir.join("full.log")).unwrap();
+        vec![full(dir, 1 << 20)]
+    })
+    .await;
+
+    rig.client.send(call(1, FILL, "\"params\":10")).await;
+    rig.client.expect_code(1, 0).await;
+    rig.loggers.flush(LONG);
+    assert_eq!(rig.loggers.dropped("orders"), Some(11));
+
+    let dir = rig.dir.path().to_owned();
+    for (id, lines_bytes_max) in [(2, 1 << 21), (3, 1 << 22)] {
+        // Also after a while without it.
+        if id == 3 {
+            rig.loggers.set(&[]).unwrap();
+            assert_eq!(rig.loggers.dropped("orders"), None);
+        }
+        rig.loggers.set(&[full(&dir, lines_bytes_max)]).unwrap();
+        rig.client.send(call(id, FILL, "\"params\":10")).await;
+        rig.client.expect_code(id, 0).await;
+        rig.loggers.flush(LONG);
+        assert_eq!(rig.loggers.dropped("orders"), Some(11 * id));
+    }
+}
+
+#[tokio::test]
 async fn loggers_that_are_replaced_write_their_lines_before_those_that_follow_and_a_flush_waits_for_them()
  {
     let mut rig = Rig::with(|dir| vec![logger(dir, "orders", "300-302")]).await;
