@@ -88,11 +88,11 @@ class Rpc(Server):
     def requests(self, kind, entries, lane, lanes):
         """Those of one connection of several."""
         if kind == "append":
-            return [b'{"cmdid":1001,"id":%d,"params":%b}\n' % (number, entry) for number, entry in enumerate(entries[lane::lanes])]
+            return [b'{"id":%d,"cmdid":1001,"params":%b}\n' % (number, entry) for number, entry in enumerate(entries[lane::lanes])]
 
         frames = [b",".join(entries[at:at + BATCH]) for at in range(0, len(entries), BATCH)]
         if kind == "batch":
-            return [b'{"cmdid":1003,"id":%d,"params":{"producer":"bench-%d","batch":%d,"entries":[%b]}}\n' % (number, lane, number + 1, frame)
+            return [b'{"id":%d,"cmdid":1003,"params":{"producer":"bench-%d","batch":%d,"entries":[%b]}}\n' % (number, lane, number + 1, frame)
                     for number, frame in enumerate(frames[lane::lanes])]
 
         emits = [b'{"cmdid":1004,"oneway":true,"params":{"entries":[%b]}}\n' % frame for frame in frames]

@@ -76,7 +76,14 @@ fn read(last: &mut HeaderCache, line: &[u8], side: u8) {
     }
 }
 
-type Parts = (Option<u64>, CmdId, Option<i64>, Option<Duration>, usize);
+type Parts = (
+    Option<u64>,
+    CmdId,
+    Option<i64>,
+    Option<Duration>,
+    bool,
+    usize,
+);
 
 fn parts(usual: &fast::Request<'_>) -> Parts {
     let request = usual.request();
@@ -85,6 +92,7 @@ fn parts(usual: &fast::Request<'_>) -> Parts {
         request.cmdid,
         request.timestamp,
         request.timeout,
+        request.oneway,
         usual.params_bytes(),
     )
 }

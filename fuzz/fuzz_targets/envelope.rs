@@ -58,6 +58,7 @@ fn request(line: &[u8]) {
                     usual.cmdid,
                     usual.timestamp,
                     usual.timeout,
+                    usual.oneway,
                     usual.params.as_str()
                 ),
                 (
@@ -65,10 +66,11 @@ fn request(line: &[u8]) {
                     general.cmdid,
                     general.timestamp,
                     general.timeout,
+                    general.oneway,
                     general.params.as_str()
                 ),
             );
-            assert!(!general.oneway && general.credit.is_none() && general.meta.is_empty());
+            assert!(general.credit.is_none() && general.meta.is_empty());
         }
     }
 

@@ -63,13 +63,14 @@ where
 
         let mut terms = Terms::of(&request, arrival, usual.params_bytes());
         let cancellation = LazyCancellation::default();
+        let has_id = request.id.is_some();
         let handler = self.handler_of(&mut request, &mut terms, &cancellation);
         let future = handler.call_boxed(request);
         if !usual.is_sound() {
             return false;
         }
 
-        if terms.place.id().is_some() {
+        if has_id {
             self.note_id();
         }
         self.count_good_line();

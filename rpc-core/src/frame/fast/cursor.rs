@@ -51,4 +51,16 @@ impl Cursor<'_> {
         self.take(b" ");
         is_plain.then_some(Some(value))
     }
+
+    /// Whether `key` comes next, with `true` up to its comma. `None` where it has another value, which is seldom written.
+    pub(super) fn truth_of(&mut self, key: &[u8]) -> Option<bool> {
+        if !self.take(key) {
+            return Some(false);
+        }
+
+        self.take(b" ");
+        self.take(b"true,").then_some(())?;
+        self.take(b" ");
+        Some(true)
+    }
 }

@@ -11,6 +11,7 @@ pub(super) struct Header {
     pub(super) cmdid: CmdId,
     pub(super) timestamp: Option<i64>,
     pub(super) timeout: Option<Duration>,
+    pub(super) oneway: bool,
 }
 
 impl Header {
@@ -18,12 +19,20 @@ impl Header {
         let cmdid = cursor.integer_of(b"\"cmdid\":", u64::from(u32::MAX))?;
         let timestamp = cursor.integer_of(b"\"timestamp\":", ID_MAX)?;
         let timeout_ms = cursor.integer_of(b"\"timeout_ms\":", ID_MAX)?;
+        let oneway = cursor.truth_of(b"\"oneway\":")?;
         cursor.take(b"\"params\":").then_some(())?;
 
+        let cmdid = CmdId::new(u32::try_from(cmdid?).ok()?);
+        if oneway && cmdid.is_control() {
+            // No handler takes it, and the calls around it keep their header.
+            return None;
+        }
+
         Some(Self {
-            cmdid: CmdId::new(u32::try_from(cmdid?).ok()?),
+            cmdid,
             timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
             timeout: timeout_ms.map(Duration::from_millis),
+            oneway,
         })
     }
 }
@@ -47,8 +56,8 @@ impl Default for HeaderCache {
 }
 
 impl HeaderCache {
-    /// Room for `"cmdid":4294967295,"timestamp":1732233600,"timeout_ms":86400000,"params":`, with spaces.
-    const TEXT_BYTES: usize = 80;
+    /// Room for `"cmdid":4294967295,"timestamp":1732233600,"timeout_ms":86400000,"oneway":true,"params":`, with spaces.
+    const TEXT_BYTES: usize = 96;
 
     pub(super) fn header_of(&mut self, cursor: &mut Cursor<'_>) -> Option<Header> {
         if let Some((header, length)) = self.read

@@ -33,6 +33,7 @@ pub struct Request<'a> {
     cmdid: CmdId,
     timestamp: Option<i64>,
     timeout: Option<Duration>,
+    oneway: bool,
     params: Unverified<'a>,
 }
 
@@ -62,6 +63,7 @@ impl<'a> Request<'a> {
             cmdid,
             timestamp,
             timeout,
+            oneway,
         } = cache.header_of(&mut cursor)?;
 
         // The bytes before them have been compared with ASCII.
@@ -80,6 +82,7 @@ impl<'a> Request<'a> {
             cmdid,
             timestamp,
             timeout,
+            oneway,
             params: Unverified::new(params),
         })
     }
@@ -91,6 +94,7 @@ impl<'a> Request<'a> {
         request.id = self.id;
         request.timestamp = self.timestamp;
         request.timeout = self.timeout;
+        request.oneway = self.oneway;
         request
     }
 

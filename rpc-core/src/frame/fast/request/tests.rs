@@ -31,6 +31,7 @@ fn check_after(cache: &mut HeaderCache, line: &[u8]) -> bool {
             usual.cmdid,
             usual.timestamp,
             usual.timeout,
+            usual.oneway,
             usual.params.as_str()
         ),
         (
@@ -38,12 +39,13 @@ fn check_after(cache: &mut HeaderCache, line: &[u8]) -> bool {
             general.cmdid,
             general.timestamp,
             general.timeout,
+            general.oneway,
             general.params.as_str()
         ),
         "{}",
         line.escape_ascii()
     );
-    assert!(!general.oneway && general.credit.is_none() && general.meta.is_empty());
+    assert!(general.credit.is_none() && general.meta.is_empty());
     true
 }
 
@@ -55,6 +57,9 @@ fn lines_as_they_are_usually_written_are_taken() {
         r#"{"cmdid":1,"timestamp":1732233600,"params":{"a":1}}"#,
         r#"{"cmdid": 1, "timestamp": 1732233600, "params": {"a": 1}}"#,
         r#"{"id":1,"cmdid":5,"params": null }"#,
+        r#"{"cmdid":105,"oneway":true,"params":{}}"#,
+        r#"{"id":1,"cmdid":105,"timeout_ms":50,"oneway":true,"params":{}}"#,
+        r#"{"cmdid": 105, "oneway": true, "params": {}}"#,
     ] {
         assert!(check(line.as_bytes()), "{line}");
     }
@@ -73,6 +78,11 @@ fn other_lines_are_left_to_the_general_reader() {
         r#"{"id":1,"cmdid":4294967296,"params":{}}"#,
         r#"{"id":1,"cmdid":-1,"params":{}}"#,
         r#"{"id":1,"params":{}}"#,
+        r#"{"cmdid":100,"oneway":false,"params":{}}"#,
+        r#"{"cmdid":100,"oneway":truer,"params":{}}"#,
+        r#"{"cmdid":100,"oneway":true,"oneway":true,"params":{}}"#,
+        r#"{"oneway":true,"cmdid":100,"params":{}}"#,
+        r#"{"cmdid":4,"oneway":true,"params":{"id":1}}"#,
         r#"{"id":1,"cmdid":100,"params":}"#,
         r#"{"id":1,"cmdid":100,"params":{}"#,
         r#"{"id":1,"cmdid":100,"params":{}}}"#,
@@ -110,8 +120,8 @@ fn nesting_is_bounded_without_a_scan() {
 #[test]
 fn the_fast_path_agrees_with_the_general_reader_on_damaged_lines() {
     let whole =
-        br#"{"id":71,"cmdid":100,"timeout_ms":50,"params":{"level":"info","n":[1,-2.5e3,true]}}"#;
-    let alphabet = br#"{}[]",:\ 0179eidcmparst_-."#;
+        br#"{"id":71,"cmdid":100,"timeout_ms":50,"oneway":true,"params":{"level":"info","n":[1,-2.5e3,true]}}"#;
+    let alphabet = br#"{}[]",:\ 0179eidcmparstonwyu_-."#;
     let mut random = fastrand::Rng::with_seed(3);
     let mut cache = HeaderCache::default();
     let mut taken = 0;
@@ -151,35 +161,46 @@ fn what_the_line_before_had_is_not_taken_for_what_this_one_has() {
             request.cmdid.number(),
             request.timestamp,
             request.timeout.map(|t| t.as_millis()),
+            request.oneway,
         ))
     };
 
-    let long = "\"cmdid\": 4294967295, \"timestamp\": 1732233600123, \"timeout_ms\": 86400000, \"params\": {}";
+    let long = "\"cmdid\": 4294967295, \"timestamp\": 1732233600123, \"timeout_ms\": 86400000, \"oneway\": true, \"params\": {}";
     for _ in 0..2 {
         assert_eq!(
             read(r#"{"id":1,"cmdid":7,"params":{}}"#),
-            Some((Some(1), 7, None, None))
+            Some((Some(1), 7, None, None, false))
         );
         assert_eq!(
             read(r#"{"id":2,"cmdid":7,"params":{}}"#),
-            Some((Some(2), 7, None, None))
+            Some((Some(2), 7, None, None, false))
         );
         assert_eq!(
             read(r#"{"cmdid":7,"params":{}}"#),
-            Some((None, 7, None, None))
+            Some((None, 7, None, None, false))
+        );
+        assert_eq!(
+            read(r#"{"cmdid":7,"oneway":true,"params":{}}"#),
+            Some((None, 7, None, None, true))
         );
         assert_eq!(
             read(r#"{"cmdid":8,"timestamp":5,"params":{}}"#),
-            Some((None, 8, Some(5), None))
+            Some((None, 8, Some(5), None, false))
         );
         assert_eq!(
             read(r#"{"id":3,"cmdid":7,"timeout_ms":50,"params":{}}"#),
-            Some((Some(3), 7, None, Some(50)))
+            Some((Some(3), 7, None, Some(50), false))
         );
         assert_eq!(read(r#"{"id":3,"cmdid":7,"timeout_ms":50}"#), None);
         assert_eq!(
             read(&format!("{{{long}}}")),
-            Some((None, u32::MAX, Some(1_732_233_600_123), Some(86_400_000)))
+            Some((
+                None,
+                u32::MAX,
+                Some(1_732_233_600_123),
+                Some(86_400_000),
+                true
+            ))
         );
     }
 }
