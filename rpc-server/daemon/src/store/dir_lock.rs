@@ -1,12 +1,12 @@
 //! The lock of the store's directory, which one process holds.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::StoreError;
-use super::segment::{FILE_MODE, sync_dir};
+use super::segment::FILE_MODE;
 
 /// The right to write to a directory, which one store at a time has. It ends with the process at the latest.
 ///
@@ -58,27 +58,4 @@ impl Drop for DirLock {
         let _ = self.file.unlock();
         let _ = self.dir.unlock();
     }
-}
-
-/// Makes a directory, and its name durable in its parent, likewise those above it.
-pub(super) fn create_dir(dir: &Path) -> Result<(), StoreError> {
-    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
-    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
-
-    // What is logged is not for all users of the machine.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(StoreError::io("create", dir))?;
-
-    for made in missing {
-        // The parent of a relative path of one part is the current directory.
-        let parent = made
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        sync_dir(parent.unwrap_or(Path::new(".")))?;
-    }
-
-    Ok(())
 }

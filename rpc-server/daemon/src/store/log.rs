@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use rpc_core::api::log::Append;
 use rpc_server::blocking::BlockingPool;
+use rpc_server::create_durable_dir;
 use rpc_server::layers::KeyedCall;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::closing::Closing;
-use super::dir_lock::{DirLock, create_dir};
+use super::dir_lock::DirLock;
 use super::emits::{Due, Emitters, ServiceLimits, Services, send_notices};
 use super::entry::{Origin, encode};
 use super::meter::Meter;
@@ -88,7 +89,7 @@ impl LogStore {
         pool: &BlockingPool,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        create_dir(dir)?;
+        create_durable_dir(dir).map_err(StoreError::io("create", dir))?;
         let lock = DirLock::take(dir)?;
         let sync = config.fsync.then_some(&lock);
         let firsts = segments::firsts(dir).map_err(StoreError::io("list", dir))?;

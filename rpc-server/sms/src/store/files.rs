@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
+use rpc_server::create_durable_dir;
 use rusqlite::Connection;
 
 use super::StoreError;
@@ -28,11 +29,11 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn open(file: &Path) -> Result<Self, StoreError> {
-        if let Some(dir) = file.parent() {
-            fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
-        }
+        let dir = dir_of(file);
+        create_durable_dir(dir).map_err(StoreError::io("create", dir))?;
 
         let lock = lock(&beside(file, "lock"))?;
+        sync_what_is_left(file)?;
         // SQLite gives its other files the mode of this one.
         create(file).map_err(StoreError::io("open", file))?;
 
@@ -47,6 +48,22 @@ impl Opened {
 /// `sms.sqlite` has `sms.lock` and `sms.key` beside it.
 fn beside(file: &Path, extension: &str) -> PathBuf {
     file.with_extension(extension)
+}
+
+/// Makes durable what the process before has written. One that was killed may not have come to that, and what is read of it
+/// is told to others.
+fn sync_what_is_left(file: &Path) -> Result<(), StoreError> {
+    let mut journal = file.as_os_str().to_owned();
+    journal.push("-wal");
+    let journal = Path::new(&journal);
+
+    match File::open(journal) {
+        Ok(found) => found.sync_all().map_err(StoreError::io("fsync", journal))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(StoreError::io("open", journal)(error)),
+    }
+    let dir = dir_of(file);
+    sync_dir(dir).map_err(StoreError::io("fsync", dir))
 }
 
 fn create(file: &Path) -> std::io::Result<File> {
@@ -99,11 +116,20 @@ fn make_key(path: &Path) -> Result<Vec<u8>, StoreError> {
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
-
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+        sync_dir(dir_of(path))
     };
     write().map_err(StoreError::io("write", path))?;
 
     Ok(bytes)
+}
+
+/// The directory of a file.
+fn dir_of(file: &Path) -> &Path {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    dir.unwrap_or(Path::new("."))
+}
+
+/// Makes the names in a directory durable.
+fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
 }

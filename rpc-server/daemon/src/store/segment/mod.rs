@@ -17,9 +17,7 @@ use super::dir_lock::DirLock;
 use super::{Durability, StoreError};
 
 pub(super) use file::SegmentFile;
-pub(super) use names::{
-    Form, SEQ_MAX, beside, modified, parse, path, path_of, path_there, sync_dir,
-};
+pub(super) use names::{Form, SEQ_MAX, beside, modified, parse, path, path_of, path_there};
 #[cfg(test)]
 pub(super) use recover::stand_in;
 pub(super) use recover::{Recovered, RecoveredClosed, recover_closed};

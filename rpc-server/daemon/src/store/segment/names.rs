@@ -1,11 +1,9 @@
 //! Names of segments, and of the files that belong to them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-
-use super::super::StoreError;
 
 /// The highest sequence number: the last integer that every JSON reader takes for what it is (RFC 8259
 /// section 6).
@@ -83,16 +81,4 @@ pub(in crate::store) fn modified(dir: &Path, first: u64) -> io::Result<SystemTim
         found => found,
     };
     found?.modified()
-}
-
-/// Makes the names in a directory durable.
-pub(in crate::store) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    // Elsewhere a directory cannot be opened as a file, and its names need no such step.
-    if cfg!(unix) {
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(StoreError::io("fsync", dir))?;
-    }
-
-    Ok(())
 }

@@ -4,8 +4,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-#[cfg(feature = "zstd")]
-use super::super::segment::sync_dir;
 use super::super::segment::{Form, SegmentFile, path, path_of};
 #[cfg(feature = "zstd")]
 use super::StoreError;
@@ -135,7 +133,9 @@ impl Segments {
     ) -> Result<(), StoreError> {
         let packed = path_of(&self.dir, view.first, Form::Packed);
         fs::rename(new, &packed).map_err(StoreError::io("rename", new))?;
-        sync_dir(&self.dir)?;
+        fs::File::open(&self.dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(StoreError::io("fsync", &self.dir))?;
 
         let is_listed = {
             let mut state = lock(&self.state);
