@@ -12,7 +12,6 @@ use super::StoreError;
 use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::segment::FILE_MODE;
-use super::segments::Newest;
 
 /// Length of an identity in hexadecimal digits.
 const DIGITS: usize = 32;
@@ -24,15 +23,16 @@ struct Stored {
 
 /// The identity of the log in a directory, which is made if it is missing.
 ///
-/// It is renewed where the numbers may begin anew under it: its files are gone or empty, and no record of how the store
-/// was closed says which numbers were given out.
+/// It is renewed where the numbers may begin anew under it: its files are gone or all empty (`bytes` is what they have), and
+/// no record of how the store was closed says which numbers were given out. That the newest alone is empty is how a process
+/// leaves it that ended before its first entry.
 pub(super) fn of(
     dir: &Path,
     lock: &DirLock,
-    newest: Option<Newest>,
+    bytes: u64,
     closing: Option<&Closing>,
 ) -> Result<String, StoreError> {
-    let is_certain = closing.is_some() || newest.is_some_and(|newest| newest.bytes > 0);
+    let is_certain = closing.is_some() || bytes > 0;
 
     match read(dir) {
         Some(log) if is_certain => Ok(log),

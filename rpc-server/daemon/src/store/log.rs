@@ -111,7 +111,7 @@ impl LogStore {
             _ => Replayed::Damaged,
         };
         repeats.end_replay(found_next, replayed);
-        let log = identity::of(dir, &lock, segments.newest(), closing.as_ref())?;
+        let log = identity::of(dir, &lock, segments.total_bytes(), closing.as_ref())?;
 
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
         let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());

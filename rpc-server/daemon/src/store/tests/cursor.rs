@@ -68,6 +68,24 @@ async fn a_cursor_of_another_log_or_past_the_end_is_refused_with_what_there_is()
 }
 
 #[tokio::test]
+async fn a_log_whose_newest_file_got_no_entry_before_a_kill_is_the_same_log() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    append(&store, 1..=3).await;
+    let log = store.extent().log;
+    drop(store);
+
+    // A kill, or a loss of power, between the making of a file and its first entry.
+    fs::remove_file(dir.path().join("closed.json")).unwrap();
+    fs::write(segment_path(&dir, 4), "").unwrap();
+
+    let store = open(&dir);
+    assert_eq!((store.extent().log, store.last()), (log, 3));
+    append(&store, [4]).await;
+    assert_eq!(read_all(&store, &query(0)).await.len(), 4);
+}
+
+#[tokio::test]
 async fn a_log_whose_files_were_taken_away_is_another_one_unless_its_numbers_go_on() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
