@@ -11,7 +11,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::back_pressure::BackPressure;
 use super::pieces::Pieces;
-use super::scratch::{self, SCRATCH_BYTES};
+use super::scratch::{self, LONG_KEPT_MAX, SCRATCH_BYTES};
 
 /// What was read and not executed: a part of a line, or whole lines that wait for room.
 #[derive(Default)]
@@ -79,7 +79,7 @@ impl Input {
             let len = self.bytes.len() + pieces.len();
             if self.bytes.capacity() < len {
                 let mut long = scratch::take_long();
-                long.reserve_exact(len + len / 8);
+                long.reserve_exact(len.max((len + len / 8).min(LONG_KEPT_MAX)));
                 long.extend_from_slice(&self.bytes);
                 self.bytes = long;
             }
@@ -226,10 +226,21 @@ impl Input {
         self.wait = wait;
     }
 
-    /// Drops what was executed of its own bytes.
+    /// Drops what was executed of its own bytes. A short rest does not keep the buffer of a long line.
     pub(super) fn consume(&mut self, consumed: usize, wait: Option<Wait>) {
         self.bytes.drain(..consumed);
         self.wait = wait;
+        if !self.bytes.is_empty() && self.bytes.len() <= LONG_BYTES {
+            self.give_back_room();
+        }
+    }
+
+    /// Gives much room behind its bytes back.
+    pub(super) fn give_back_room(&mut self) {
+        if self.spare() >= SCRATCH_BYTES {
+            let bytes = self.bytes.as_slice().to_vec();
+            scratch::give_back_long(std::mem::replace(&mut self.bytes, bytes));
+        }
     }
 
     /// Gives an empty buffer back to the thread.

@@ -21,6 +21,11 @@ where
 {
     /// Reads once and executes what came. Pending where nothing came, or nothing may be read now.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.input.is_long() && !self.session.budget.is_enough() {
+            self.input.give_back_room();
+            self.session.input_bytes = self.input.held_bytes();
+        }
+
         let phase = self.session.lifecycle.phase();
         if self.session.throttle.is_paused() && phase != Phase::Lingering {
             self.session.timers.stop(Timer::Line);

@@ -18,7 +18,7 @@ thread_local! {
 }
 
 /// What a thread keeps for long lines, at most: one of the default limit, with its line break.
-const LONG_KEPT_MAX: usize = FRAME_BYTES_MAX + 2;
+pub(super) const LONG_KEPT_MAX: usize = FRAME_BYTES_MAX + 2;
 
 /// Connections of a thread that have replies to write at one time; as a rule it is one.
 const OUTPUTS_KEPT_MAX: usize = 8;

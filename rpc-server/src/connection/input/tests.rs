@@ -69,3 +69,46 @@ async fn while_one_connection_has_the_buffer_the_lines_of_others_come_in_pieces(
     while read(&mut first, &mut rest, ENOUGH).await != Filled::Own {}
     assert_eq!(first.bytes(), line);
 }
+
+#[tokio::test]
+async fn room_is_given_back_for_want_of_memory_and_with_a_short_rest() {
+    let line = line();
+    read_line(&mut Input::default(), ENOUGH).await;
+    let mut input = Input::default();
+    let mut rest = &line[..200_000];
+    while !rest.is_empty() {
+        read(&mut input, &mut rest, ENOUGH).await;
+    }
+    assert!(input.held_bytes() > 300_000);
+
+    input.give_back_room();
+    assert_eq!(input.held_bytes(), 200_000);
+    let limits = ReadLimits {
+        read_bytes_max: 1_000_000,
+        ..ENOUGH
+    };
+    let end = [&line[200_000..], b"the next"].concat();
+    let mut rest = &end[..];
+    while read(&mut input, &mut rest, limits).await != Filled::Own {}
+    assert_eq!(input.bytes()[..line.len()], line);
+
+    input.consume(line.len(), None);
+    assert_eq!(input.bytes(), b"the next");
+    assert_eq!(input.held_bytes(), 8);
+}
+
+#[tokio::test]
+async fn the_buffer_stays_with_the_thread_also_for_lines_as_long_as_they_may_be() {
+    let mut longest = vec![b'a'; ENOUGH.line_bytes_max];
+    longest.push(b'\n');
+    for was_in_pieces in [true, false] {
+        let (mut input, mut rest) = (Input::default(), &longest[..]);
+        let mut is_in_pieces = false;
+        while read(&mut input, &mut rest, ENOUGH).await != Filled::Own {
+            is_in_pieces |= input.pieces.is_some();
+        }
+        assert_eq!(is_in_pieces, was_in_pieces);
+        input.consume(longest.len(), None);
+        input.release();
+    }
+}
