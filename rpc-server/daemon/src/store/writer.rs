@@ -204,7 +204,10 @@ impl Writer {
     /// Sees to the files, whether or not entries come.
     fn look(&mut self) {
         let now_ms = self.clock.now_ms();
-        send_notices(&self.services, &self.queue, Due::Ended, now_ms);
+        // While nothing can be written, they would be tried again at each look.
+        if !self.health.borrow().cannot_write {
+            send_notices(&self.services, &self.queue, Due::Ended, now_ms);
+        }
         self.begin_behind_a_change();
 
         // Without entries, too: what is in it can be deleted only once it is not the newest.

@@ -95,6 +95,7 @@ impl Snapshots {
             tracing::warn!(file = %path.display(), %error, "the record of the appends so far, which finds repeated ones, cannot be written");
             // One that is there is of a segment that was taken back.
             self.delete(first);
+            let _ = fs::remove_file(unfinished(&path));
         }
     }
 
@@ -120,8 +121,13 @@ pub(super) fn path(dir: &Path, first: u64) -> PathBuf {
     segment::path(dir, first).with_extension(EXTENSION)
 }
 
+/// A snapshot on its way to `path`.
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("known.new")
+}
+
 fn write(path: &Path, before: u64, known: &Known, durability: Durability) -> io::Result<()> {
-    let new = path.with_extension("known.new");
+    let new = unfinished(path);
     let file = File::options()
         .write(true)
         .create(true)
