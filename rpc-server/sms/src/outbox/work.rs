@@ -263,10 +263,11 @@ fn judge(outbox: &Outbox, lane: &Lane, message: &Claimed, submission: Submission
     match class {
         RuleClass::Unknown => AttemptEvent::NoAnswer {
             error,
-            resend: lane.resends_unknown(),
+            // The parts that were accepted would arrive twice.
+            resend: lane.resends_unknown() && parts.sent() == 0,
             parts,
         },
-        // The parts that were accepted would arrive twice.
+        // Here, too.
         _ if class == RuleClass::Permanent || parts.sent() > 0 => {
             AttemptEvent::RefusedForGood { error, parts }
         }
