@@ -63,8 +63,11 @@ impl Window {
         self.errors + self.refused.len()
     }
 
-    /// In milliseconds.
+    /// In milliseconds. Where no call was answered, it is longer than any.
     pub(crate) fn p99(&self) -> f64 {
+        if self.answered.is_empty() {
+            return f64::INFINITY;
+        }
         milliseconds(&self.answered, 99.0)
     }
 }
