@@ -36,7 +36,7 @@ fn quickstart_ships_every_line_of_a_file_over_one_connection() {
             &format!("file: {}", file.display()),
             "300 lines to ship, 3 empty ones skipped",
             "shipped 300 lines from 64 tasks",
-            "read 300 entries back in 1 pages: every line is there",
+            "read 300 entries back in 1 pages: all lines are there, and no others",
             r#"{"seq":1,"ts":"#,
             r#""service":"shop""#,
             r#"{"seq":300,"ts":"#,
@@ -66,7 +66,7 @@ fn quickstart_finds_a_log_of_this_machine_or_says_what_to_do() {
             &[
                 "file: /",
                 "usual places",
-                "every line is there",
+                "all lines are there, and no others",
                 "connections opened: 1 for all",
             ],
         );
