@@ -267,7 +267,7 @@ fn judge(outbox: &Outbox, lane: &Lane, message: &Claimed, submission: Submission
             resend: lane.resends_unknown() && parts.sent() == 0,
             parts,
         },
-        // Here, too.
+        // For the same reason, a refusal after some parts were accepted is final.
         _ if class == RuleClass::Permanent || parts.sent() > 0 => {
             AttemptEvent::RefusedForGood { error, parts }
         }
