@@ -21,7 +21,8 @@ pub struct Drain {
     /// Age in milliseconds, with ±10 % jitter, at which a connection is asked to go away, so that clients also connect
     /// to new servers; 0: no limit. A connection that has used an `id` receives `goaway`. Requests that still arrive
     /// are answered, and the connection is closed `drain.goaway_grace_ms` after the last one. A connection without ids
-    /// is closed between two calls.
+    /// is closed between two calls. One on which no request has arrived yet stays open until its first request is
+    /// answered.
     pub connection_age_max_ms: u64,
     /// Number of requests after which a connection is asked to go away, as at `drain.connection_age_max_ms`; 0: no
     /// limit. Requests that arrive together with the last one are answered, too.

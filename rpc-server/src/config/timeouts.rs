@@ -18,7 +18,7 @@ pub struct Timeouts {
     /// cancelled, and the call fails with code 4.
     pub handler_timeout_ms: u64,
     /// Time without a request and without a call in flight, in milliseconds, after which a connection is asked to go
-    /// away, as at `drain.connection_age_max_ms`; 0 keeps idle connections.
+    /// away, as at `drain.connection_age_max_ms`, also if no request has arrived on it yet; 0 keeps idle connections.
     pub idle_timeout_ms: u64,
     /// Maximum time without progress in writing to a peer, in milliseconds. After that, the connection is cut.
     pub write_stall_timeout_ms: u64,

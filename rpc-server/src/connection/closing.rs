@@ -174,11 +174,23 @@ where
         }
     }
 
-    /// Ends the connection's service at its last request.
+    /// Ends the connection's service at its last request, or at its first one if its age was over before that.
     #[inline]
     pub(super) fn count_down(&mut self) {
         let limit = self.host.config.drain.requests_per_connection_max;
-        if limit > 0 && self.stats.requests >= limit && self.lifecycle.phase() == Phase::Open {
+        let was_last = limit > 0 && self.stats.requests >= limit;
+        let was_late = self.is_past_age && self.lifecycle.has_spoken();
+        if (was_last || was_late) && self.lifecycle.phase() == Phase::Open {
+            self.retire();
+        }
+    }
+
+    /// Takes the step on the way out that is due. The age does not end a connection that has not spoken: its peer has
+    /// shown no id, so that it cannot be told, and its first call may be on its way. It goes after that one.
+    pub(super) fn retire_if_spoken(&mut self) {
+        if self.lifecycle.phase() == Phase::Open && !self.lifecycle.has_spoken() {
+            self.is_past_age = true;
+        } else {
             self.retire();
         }
     }
@@ -218,7 +230,7 @@ where
     }
 
     /// One step on the way out.
-    pub(super) fn retire(&mut self) {
+    fn retire(&mut self) {
         self.retire_with(SERVED_LONG_ENOUGH);
     }
 

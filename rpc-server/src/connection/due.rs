@@ -54,7 +54,7 @@ where
                 }
             }
 
-            Timer::Retire => session.retire(),
+            Timer::Retire => session.retire_if_spoken(),
             Timer::Authentication => session.not_authenticated_in_time(),
             Timer::Probe => session.look_for_peer(cx),
             // What was too much for all may have been given back.

@@ -53,6 +53,8 @@ pub(super) struct Session<IO> {
     pub(super) sheds_line: bool,
 
     pub(super) lifecycle: Lifecycle,
+    /// Its age was over before its first good line: it retires after that.
+    pub(super) is_past_age: bool,
     pub(super) auth: Auth,
     pub(super) throttle: Throttle,
     pub(super) timers: TimerTable,
@@ -94,6 +96,7 @@ where
             in_flight: InFlight::default(),
             sheds_line: false,
             lifecycle: Lifecycle::new(),
+            is_past_age: false,
             auth: Auth::default(),
             throttle: Throttle::new(config.throttle.frames_per_second, now),
             timers,

@@ -22,7 +22,7 @@ pub(super) enum Timer {
     Idle,
     /// The phase on the way out is over.
     Phase,
-    /// The connection goes a step further on its way out, whatever goes on in it.
+    /// The connection goes a step further on its way out, whatever goes on in it, but not before its first good line.
     Retire,
     /// The peer shows who it is.
     Authentication,

@@ -100,7 +100,7 @@ async fn calls_in_flight_end_before_the_connection_does() {
 async fn without_ids_there_is_no_notice_and_the_end_comes_between_calls() {
     let rig = Rig::new();
     let server = TestServer::with(aged(1_000), rig.router()).await;
-    let (mut busy, mut idle, mut silent) = (server.connect(), server.connect(), server.connect());
+    let (mut busy, mut idle) = (server.connect(), server.connect());
     idle.send("{\"cmdid\":0}\n").await;
     idle.expect("{\"code\":0,\"data\":{}}").await;
     // One at work and one that waits for its turn when the time comes.
@@ -108,13 +108,107 @@ async fn without_ids_there_is_no_notice_and_the_end_comes_between_calls() {
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     let start = Instant::now();
     idle.expect_end().await;
-    silent.expect_end().await;
-    assert_eq!(start.elapsed().as_millis(), 0, "they had ended already");
+    assert_eq!(start.elapsed().as_millis(), 0, "it had ended already");
     rig.gate.let_pass(2);
     busy.expect("{\"code\":0}").await;
     busy.expect("{\"code\":0}").await;
     busy.expect_end().await;
-    assert_eq!(server.stats().connections_retired, 3);
+    assert_eq!(server.stats().connections_retired, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_not_ended_by_its_age() {
+    let server = TestServer::with(aged(1_000), Rig::new().router()).await;
+    let mut silent = server.connect();
+    silent.expect_silence_for(Duration::from_secs(86_400)).await;
+    assert_eq!(server.stats().connections_retired, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_past_its_age_is_ended_by_its_other_limits_and_by_a_drain() {
+    let router = || Rig::new().router();
+    let config = aged(1_000).with(|config| config.timeouts.idle_timeout_ms = 5_000);
+    let server = TestServer::with(config, router()).await;
+    let mut silent = server.connect();
+    silent
+        .expect_silence_for(Duration::from_millis(4_990))
+        .await;
+    silent.expect_end().await;
+    let stats = server.stats();
+    assert_eq!(
+        (stats.connections_retired, stats.limits.idle_timeouts),
+        (1, 1)
+    );
+
+    let config = aged(1_000).with(|config| config.accept.first_frame_timeout_ms = 5_000);
+    let server = TestServer::with(config, router()).await;
+    let mut silent = server.connect();
+    silent
+        .expect_silence_for(Duration::from_millis(4_990))
+        .await;
+    silent.expect_code(None, 4).await;
+    silent.expect_end().await;
+    assert_eq!(server.stats().limits.first_frame_timeouts, 1);
+
+    let mut server = TestServer::with(aged(1_000), router()).await;
+    let mut silent = server.connect();
+    silent
+        .expect_silence_for(Duration::from_millis(1_200))
+        .await;
+    server.begin_to_drain();
+    silent.expect_end().await;
+    assert!(server.drained().await.is_clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_call_that_comes_after_the_age_is_answered_and_then_told_goodbye() {
+    let rig = Rig::new();
+    let server = TestServer::with(aged(1_000), rig.router()).await;
+    let (mut quick, mut slow) = (server.connect(), server.connect());
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+
+    slow.send(call(1, HOLD, "")).await;
+    expect_goaway(&mut slow).await;
+    quick.send(call(1, ECHO, "")).await;
+    quick.expect_code(1, 0).await;
+    expect_goaway(&mut quick).await;
+
+    // What still comes is answered as well, and nothing is said twice.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    quick.send(call(2, ECHO, "")).await;
+    quick.expect_code(2, 0).await;
+    let last = Instant::now();
+    quick.expect_end().await;
+    assert_eq!(
+        last.elapsed().as_millis() / 10,
+        50,
+        "closed a grace after the last request"
+    );
+
+    rig.gate.let_pass(1);
+    slow.expect("{\"id\":1,\"code\":0}").await;
+    slow.expect_end().await;
+    assert_eq!(server.stats().connections_retired, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_calls_without_ids_that_come_after_the_age_are_answered_before_the_end() {
+    let rig = Rig::new();
+    let server = TestServer::with(aged(1_000), rig.router()).await;
+    let mut client = server.connect();
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+
+    // Neither an empty line nor one whose only fault is its `id` is a good one.
+    client.send("\n{\"id\":-1,\"cmdid\":0}\n").await;
+    client.expect_code(None, 3).await;
+    client.expect_silence_for(Duration::from_secs(60)).await;
+
+    client.send("{\"cmdid\":0}\n".repeat(3)).await;
+    for _ in 0..3 {
+        client.expect("{\"code\":0,\"data\":{}}").await;
+    }
+    client.expect_end().await;
+    assert_eq!(server.stats().connections_retired, 1);
 }
 
 #[tokio::test(start_paused = true)]

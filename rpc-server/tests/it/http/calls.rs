@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{ECHO, Http, ORDERS, Rig, post, response};
 use crate::logged::Logged;
-use crate::sockets::until;
+use crate::sockets::{pass, until};
 use crate::support::call;
 
 #[tokio::test]
@@ -191,6 +191,18 @@ async fn a_request_is_the_same_however_it_is_cut() {
     assert!(client.io.buffer().is_empty());
     let nothing = timeout(Duration::from_millis(1), client.io.fill_buf()).await;
     assert!(nothing.is_err(), "the connection stays open");
+}
+
+#[tokio::test]
+async fn a_first_request_that_comes_after_the_age_of_its_connection_is_answered() {
+    let config = Config::default().with(|config| config.drain.connection_age_max_ms = 10_000);
+    let http = Http::with(config, |options| options).await;
+    let mut client = http.connect().await;
+    until(|| http.server.stats().connections_open == 1).await;
+
+    pass(Duration::from_secs(12)).await;
+    client.send(post("/test.echo", "", "{}")).await;
+    assert_eq!(response(&mut client).await.status, 200);
 }
 
 #[tokio::test]
