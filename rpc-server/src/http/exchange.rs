@@ -20,6 +20,7 @@ use super::desk::{Between, Desk};
 use super::watch::{Waiting, Watched};
 use crate::config::Config;
 use crate::linger;
+use crate::metrics::{LimitCounters, add};
 
 /// A request has about ten; a browser sends about twenty.
 const HEADERS_MAX: usize = 100;
@@ -103,7 +104,8 @@ where
         if !desk.has_session() && drained.as_mut().poll(cx).is_ready() {
             return Poll::Ready(End::Drained);
         }
-        alarm.poll(cx, desk.watch.waiting(), config).map(End::Cut)
+        let late = alarm.poll(cx, desk.watch.waiting(), config);
+        late.map(|waiting| End::Cut(count_late(waiting, &http.reporter.metrics.limits)))
     })
     .await;
 
@@ -163,13 +165,13 @@ async fn whole_exchange(http: &super::Http, traffic: Traffic) {
 struct Alarm(Option<(Waiting, Pin<Box<Sleep>>)>);
 
 impl Alarm {
-    /// Ready when the peer has not gone on in time, with what it did not do.
+    /// Ready when the peer has not gone on in time, with what was waited for.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
         waiting: Option<Waiting>,
         config: &Config,
-    ) -> Poll<&'static str> {
+    ) -> Poll<Waiting> {
         let Some(waiting) = waiting else {
             self.0 = None;
             return Poll::Pending;
@@ -186,11 +188,20 @@ impl Alarm {
         let Some((_, sleep)) = &mut self.0 else {
             return Poll::Pending;
         };
-        sleep.as_mut().poll(cx).map(|()| match waiting {
-            Waiting::Head => {
-                "the head of an HTTP request did not end within `timeouts.frame_timeout_ms`"
-            }
-            Waiting::Write(_) => "the peer took no bytes for `timeouts.write_stall_timeout_ms`",
-        })
+        sleep.as_mut().poll(cx).map(|()| waiting)
+    }
+}
+
+/// Counts a peer that has not gone on in time. Returns the reason for which it is cut.
+fn count_late(waiting: Waiting, limits: &LimitCounters) -> &'static str {
+    match waiting {
+        Waiting::Head => {
+            add(&limits.frame_timeouts, 1);
+            "the head of an HTTP request did not end within `timeouts.frame_timeout_ms`"
+        }
+        Waiting::Write(_) => {
+            add(&limits.write_stalls, 1);
+            "the peer took no bytes for `timeouts.write_stall_timeout_ms`"
+        }
     }
 }

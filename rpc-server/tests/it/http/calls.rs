@@ -147,6 +147,7 @@ async fn limits_are_those_of_the_service() {
     let mut slow = http.connect().await;
     slow.send("POST /test.echo HTTP/1.1\r\nHost: local").await;
     slow.expect_end().await;
+    assert!(http.server.stats().limits.frame_timeouts > 0);
     let slow = http.ask(&format!("{chunked}1\r\n ")).await;
     assert_eq!((slow.status, slow.code()), (408, "4"));
 

@@ -7,11 +7,12 @@ use rpc_core::Resume;
 use rpc_server::{Config, Descriptor, Kind, ListenOptions, Params, Reply, Route, Router, Server};
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use super::{Http, Rig, post, response, router};
 use crate::crowd::pipeline;
 use crate::sockets::{pass, until};
-use crate::support::{Client, Gate, TestServer};
+use crate::support::{Client, Gate, PATIENCE, TestServer};
 
 #[tokio::test]
 async fn a_stream_is_lines_or_events_and_one_that_fails_does_not_look_whole() {
@@ -66,6 +67,22 @@ async fn a_stream_is_lines_or_events_and_one_that_fails_does_not_look_whole() {
     assert_eq!((failed.status, failed.code()), (500, "15"));
 }
 
+/// Waits until the server has written nothing for a while, in which every task has had many turns: the sockets are full.
+async fn until_no_bytes_move(http: &Http) {
+    let mut before = None;
+    let mut written = http.server.stats().bytes_out;
+    let wait = async {
+        while before != Some(written) {
+            before = Some(written);
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            written = http.server.stats().bytes_out;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the sockets fill");
+}
+
 #[tokio::test]
 async fn a_stream_waits_for_its_reader_and_ends_with_it() {
     let config = Config::default().with(|config| config.timeouts.write_stall_timeout_ms = 60_000);
@@ -82,12 +99,19 @@ async fn a_stream_waits_for_its_reader_and_ends_with_it() {
             until(|| http.rig.probe.running() == 0).await;
         }
 
-        // Otherwise it takes nothing, and is cut once the sockets are full.
-        while http.rig.probe.running() > 0 {
+        // Otherwise it takes nothing, and is cut once the sockets are full. The jumps take less than the 600 s of the
+        // call, which would end it as well.
+        for _ in 0..8 {
+            if http.rig.probe.running() == 0 {
+                break;
+            }
+            until_no_bytes_move(&http).await;
             pass(Duration::from_secs(61)).await;
         }
         until(|| http.server.stats().connections_open == 0).await;
     }
+    assert_eq!(http.server.stats().limits.write_stalls, 1);
+
     let stats = http.ask(&post("/rpc.stats", "", "")).await.json();
     let mut limits = stats["limits"].as_array().unwrap().iter();
     let memory = limits.find(|limit| limit["name"] == "limits.memory_bytes_max");
