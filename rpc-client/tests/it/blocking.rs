@@ -1,11 +1,11 @@
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rpc_client::{Code, blocking};
 use rpc_server::ServerHandle;
 use serde_json::json;
 
-use crate::support::{Nowhere, Seen, tcp};
+use crate::support::{Nowhere, PATIENCE, Seen, tcp};
 
 /// A server on a runtime of its own, as long as that is kept.
 fn server(seen: Seen) -> (tokio::runtime::Runtime, String, ServerHandle) {
@@ -16,6 +16,16 @@ fn server(seen: Seen) -> (tokio::runtime::Runtime, String, ServerHandle) {
         .unwrap();
     let (address, handle) = runtime.block_on(tcp(seen));
     (runtime, address, handle)
+}
+
+/// Waits until it is so: until the server has seen what the client did.
+#[track_caller]
+fn until(is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "it becomes so");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -54,9 +64,7 @@ fn a_blocking_call_ends_at_its_deadline_and_cancels_at_the_server() {
         .call::<_, ()>(&json!({}))
         .unwrap_err();
     assert!(error.is_deadline(), "{error}");
-    while seen.dropped.load(Ordering::SeqCst) == 0 || server.stats().in_flight > 0 {
-        std::thread::yield_now();
-    }
+    until(|| seen.dropped.load(Ordering::SeqCst) > 0 && server.stats().in_flight == 0);
 }
 
 #[test]
@@ -107,9 +115,7 @@ fn a_stream_is_an_iterator_and_dropping_it_gives_the_call_up() {
     drop(client.stream::<_, u64>(101, &json!({})).unwrap());
     client.call::<_, u64>(100, &json!({"value": 1})).unwrap();
     // The server works on the cancel and on the call in tasks of their own.
-    while seen.dropped.load(Ordering::SeqCst) < seen.ran.load(Ordering::SeqCst) {
-        std::thread::yield_now();
-    }
+    until(|| seen.dropped.load(Ordering::SeqCst) >= seen.ran.load(Ordering::SeqCst));
 }
 
 #[test]

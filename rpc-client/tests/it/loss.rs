@@ -117,9 +117,12 @@ async fn the_next_call_after_a_loss_opens_a_new_connection() {
         assert_eq!(reply.unwrap(), round);
         drop(stream);
         // The client sees the end before it calls again.
-        while client.flush().await.is_ok() && client.is_connected() {
-            tokio::task::yield_now().await;
-        }
+        let seen = async {
+            while client.flush().await.is_ok() && client.is_connected() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, seen).await.expect("it sees the end");
     }
 }
 
@@ -172,7 +175,10 @@ async fn a_drained_server_loses_no_call_of_a_client() {
         stop.send(()).unwrap();
         serving.await.unwrap().unwrap()
     };
-    let (reply, drained) = tokio::join!(slow, drain);
+    let both = async { tokio::join!(slow, drain) };
+    let (reply, drained) = timeout(PATIENCE, both)
+        .await
+        .expect("the call begins, is answered, and the drain ends");
     assert_eq!(reply.unwrap(), 2);
     assert!(drained.is_clean && drained.dropped == 0);
 }

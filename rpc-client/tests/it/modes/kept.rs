@@ -8,9 +8,10 @@ use std::time::Duration;
 use rpc_client::{Client, Config, Connect, Mode, OwnOptions, Registry, ServiceConfig};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
+use tokio::time::timeout;
 
 use super::{call_at_once, with_mode};
-use crate::support::{Seen, in_memory, router, tcp};
+use crate::support::{PATIENCE, Seen, in_memory, router, tcp};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_tasks_on_a_fresh_client_open_one_connection() {
@@ -63,7 +64,7 @@ async fn a_pool_opens_its_connections_and_no_more_and_spreads_the_calls() {
             calls += 200;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), all)
+    timeout(PATIENCE, all)
         .await
         .expect("four connections are opened");
     call_at_once(&client, 200, 5).await;
@@ -112,9 +113,14 @@ async fn an_idle_connection_is_closed_and_the_next_call_opens_another() {
             .await
             .unwrap();
         assert_eq!((value, opened.load(Ordering::Relaxed)), (round, round));
-        while client.is_connected() || server.stats().connections_open > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let closed = async {
+            while client.is_connected() || server.stats().connections_open > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, closed)
+            .await
+            .expect("the idle connection is closed");
     }
 }
 
