@@ -164,6 +164,15 @@ impl Activity {
         }
     }
 
+    /// Of a connection that was made `now`, and has the user timeout of one that is busy: one that is over soon needs
+    /// no other.
+    pub fn new(keepalive: impl Into<Arc<Keepalive>>, now: Instant) -> Self {
+        Self {
+            keepalive: keepalive.into(),
+            last_write: Some(now),
+        }
+    }
+
     /// Notes a write. Returns the user timeout that the connection should have from now on, where that is another one.
     #[inline]
     pub fn write(&mut self, now: Instant) -> Option<Duration> {
@@ -281,6 +290,21 @@ mod tests {
         assert_eq!(activity.look(at), Some(Duration::from_millis(17_500)));
         assert_eq!((activity.idle_at(), activity.look(at)), (None, None));
         assert_eq!(activity.write(at), Some(seconds(10)));
+    }
+
+    #[test]
+    fn a_connection_that_is_over_soon_costs_no_change_and_a_silent_one_is_idle_after_a_while() {
+        let settings = Keepalive::new(seconds(10), seconds(3), 3, seconds(10));
+        let start = Instant::now();
+
+        let mut short = Activity::new(settings, start);
+        assert_eq!(short.write(start + seconds(1)), None);
+
+        let mut silent = Activity::new(settings, start);
+        let at = silent.idle_at().unwrap();
+        assert_eq!(at, start + Duration::from_millis(11_500));
+        assert_eq!(silent.look(at), Some(Duration::from_millis(17_500)));
+        assert_eq!(silent.write(at), Some(seconds(10)));
     }
 
     #[test]

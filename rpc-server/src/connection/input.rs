@@ -172,8 +172,8 @@ impl Input {
             self.take_long_buffer(room);
         }
         let (bytes, has_end) = if self.pieces.is_none() && self.spare() > 0 {
-            // The time is looked at after each read: it takes no more than one into the thread's buffer.
-            let most = room.min(self.spare()).min(SCRATCH_BYTES);
+            // The time is looked at after each read: it takes no more than what is copied in some 20 µs.
+            let most = room.min(self.spare()).min(2 * SCRATCH_BYTES);
             let mut limited = (&mut self.bytes).limit(most);
             let bytes = ready!(poll_read_buf(Pin::new(io), cx, &mut limited))?;
             (bytes, has_line_end(&self.bytes[held..]))

@@ -370,7 +370,7 @@ fn check_listens(socket: SockRef<'_>) -> io::Result<()> {
 }
 
 /// Replies leave at once, and a peer that has vanished is noticed.
-fn prepare(socket: SockRef<'_>, tcp: &Tcp) {
+pub(super) fn prepare(socket: SockRef<'_>, tcp: &Tcp) {
     let keepalive = tcp.keepalive();
     let warn = |option, set: io::Result<()>| {
         if let Err(error) = set {
@@ -387,9 +387,9 @@ fn prepare(socket: SockRef<'_>, tcp: &Tcp) {
         warn("SO_KEEPALIVE", socket.set_tcp_keepalive(&options));
     }
 
-    // A connection begins as an idle one; `Watched` changes it.
+    // A connection begins as a busy one; `Watched` changes that where it lasts.
     #[cfg(target_os = "linux")]
-    if let Some(limit) = keepalive.user_timeout_while_idle() {
+    if let Some(limit) = keepalive.user_timeout() {
         warn("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(limit)));
     }
 }

@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// A TCP stream with the options of its listener, which are those of an idle connection.
+/// A TCP stream with the options of its listener, which are those of a busy connection: one that is over soon costs no
+/// system call for them.
 pub(super) struct Watched {
     stream: TcpStream,
     activity: Activity,
@@ -27,7 +28,7 @@ impl Watched {
     pub(super) fn new(stream: TcpStream, keepalive: &Arc<Keepalive>) -> Self {
         Self {
             stream,
-            activity: Activity::idle(Arc::clone(keepalive)),
+            activity: Activity::new(Arc::clone(keepalive), Instant::now().into_std()),
             alarm: None,
             is_alarm_ahead: false,
             is_unflushed: false,
@@ -150,30 +151,47 @@ mod tests {
 
     use super::*;
     use crate::config::Tcp;
+    use crate::listen::listener::prepare;
+
+    /// An accepted connection, and its peer.
+    async fn accepted() -> (Watched, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        prepare(SockRef::from(&listener), &Tcp::default());
+
+        let address = listener.local_addr().unwrap();
+        let peer = TcpStream::connect(address).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let keepalive = Arc::new(Tcp::default().keepalive());
+        (Watched::new(stream, &keepalive), peer)
+    }
+
+    fn user_timeout(watched: &Watched) -> Option<u128> {
+        let limit = SockRef::from(&watched.stream).tcp_user_timeout().unwrap();
+        limit.map(|limit| limit.as_millis())
+    }
+
+    async fn read_for(watched: &mut Watched, seconds: u64) {
+        let time = Duration::from_secs(seconds);
+        assert!(tokio::time::timeout(time, watched.read_u8()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_has_the_short_user_timeout_at_first_and_then_that_of_an_idle_one()
+    {
+        let (mut watched, _peer) = accepted().await;
+
+        assert_eq!(user_timeout(&watched), Some(10_000));
+        read_for(&mut watched, 12).await;
+        assert_eq!(user_timeout(&watched), Some(17_500));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_user_timeout_is_short_from_a_write_until_its_bytes_are_acknowledged_for_sure() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let _peer = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut watched = Watched::new(stream, &Arc::new(Tcp::default().keepalive()));
-        let user_timeout = |watched: &Watched| {
-            let socket = SockRef::from(&watched.stream);
-            socket
-                .tcp_user_timeout()
-                .unwrap()
-                .map(|limit| limit.as_millis())
-        };
+        let (mut watched, _peer) = accepted().await;
 
         for _ in 0..2 {
             watched.write_all(b"a").await.unwrap();
             assert_eq!(user_timeout(&watched), Some(10_000));
-            let read_for = async |watched: &mut Watched, seconds| {
-                let time = Duration::from_secs(seconds);
-                assert!(tokio::time::timeout(time, watched.read_u8()).await.is_err());
-            };
             read_for(&mut watched, 9).await;
             watched.write_all(b"b").await.unwrap();
             read_for(&mut watched, 11).await;
