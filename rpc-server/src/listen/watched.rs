@@ -22,6 +22,8 @@ pub(super) struct Watched {
     is_alarm_ahead: bool,
     /// Whether something was written since the last flush.
     is_unflushed: bool,
+    /// Whether the peer has ended its side, so that nothing of it can be unread.
+    has_peer_ended: bool,
 }
 
 impl Watched {
@@ -32,6 +34,7 @@ impl Watched {
             alarm: None,
             is_alarm_ahead: false,
             is_unflushed: false,
+            has_peer_ended: false,
         }
     }
 
@@ -90,9 +93,17 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if read.is_pending() {
-            let _ = self.poll_alarm(cx);
+
+        match read {
+            Poll::Ready(Ok(())) if buffer.filled().len() == before && buffer.remaining() > 0 => {
+                self.has_peer_ended = true;
+            }
+            Poll::Ready(_) => {}
+            Poll::Pending => {
+                let _ = self.poll_alarm(cx);
+            }
         }
         read
     }
@@ -137,7 +148,12 @@ impl AsyncWrite for Watched {
             .map_ok(|_| ())
     }
 
+    /// A stream that is shut down is dropped next. Where the peer has ended its side, that alone says the same.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_peer_ended {
+            return Poll::Ready(Ok(()));
+        }
+
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
