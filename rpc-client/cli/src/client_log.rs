@@ -26,7 +26,8 @@ pub(crate) fn start(flag: Option<String>) -> Result<(), Failure> {
 
     let filter = filter(&log_level).map_err(|mistake| Failure::Usage {
         message: format!("`{source}` = \"{log_level}\": {mistake}"),
-        hint: "debug shows connections and tries; without a level nothing is logged".into(),
+        hint: "debug shows connections, and each try of a call; without a level nothing is logged"
+            .into(),
     })?;
 
     tracing_subscriber::fmt()

@@ -42,7 +42,7 @@ struct Arguments {
         long,
         global = true,
         value_name = "LEVEL",
-        help = "Log the client's connections and tries on standard error, at this level: error, warn, info, debug or trace. Modules can have a level of their own: rpc_client=debug [env: RUST_LOG] [default: nothing is logged]"
+        help = "Log the client's connections, and each try of a call, on standard error, at this level: error, warn, info, debug or trace. Modules can have a level of their own: rpc_client=debug [env: RUST_LOG] [default: nothing is logged]"
     )]
     log_level: Option<String>,
     #[command(subcommand)]

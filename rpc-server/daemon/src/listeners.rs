@@ -15,7 +15,8 @@ use rpc_server::{ServerTls, TlsFiles, Tokens};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerSettings {
-    /// As in `listen`: HOST:PORT, unix:PATH, or "inherited" for all sockets that are handed over.
+    /// Address to listen on: HOST:PORT, unix:PATH, or "inherited" for all sockets that the parent process hands over,
+    /// as in `listen`.
     pub address: String,
     /// PEM file of the server's certificate, followed by its intermediate certificates. A listener with a certificate
     /// speaks TLS.
@@ -76,7 +77,8 @@ impl Default for ListenerSettings {
 pub struct GrantSettings {
     /// Identity that has the grant, as its certificate or token names it, or "*" for every caller.
     pub identity: String,
-    /// Commands that are granted: numbers as "1001", ranges with both ends as "2000-2099", or "*" for all.
+    /// Commands that are granted: numbers, for example "1001"; ranges, for example "2000-2099", which include both
+    /// ends; or "*" for all.
     pub commands: Vec<String>,
 }
 

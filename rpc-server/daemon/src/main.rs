@@ -30,8 +30,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// (`RPC_SERVER_LIMITS_FRAME_BYTES_MAX` sets `limits.frame_bytes_max`), and a flag overrides both.
 ///
 /// On SIGTERM or SIGINT the daemon drains: it answers the calls that it has accepted, and exits with 0. A second signal
-/// stops it at once. On SIGHUP it reads the settings again: certificates, tokens, grants, the limits of commands and
-/// connections, loggers, the access log and the log level take effect. The log names changed settings that need a
+/// stops it at once. On SIGHUP it reads the settings again: changes of certificates, tokens, grants, limits of commands
+/// and connections, loggers, the access log and the log level take effect. The log names changed settings that need a
 /// restart.
 #[derive(Parser)]
 #[command(name = "rpc-server", version)]
@@ -51,12 +51,12 @@ struct Arguments {
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
     /// Level of the log: error, warn, info, debug, trace or off. Modules can have a level of their own:
-    /// `info,rpc_server=debug`. Without this flag, the first that is set of `RPC_SERVER_LOG_LEVEL`, `RUST_LOG` and the
-    /// config file decides [default: info]
+    /// `info,rpc_server=debug`. Without this flag, the level comes from `RPC_SERVER_LOG_LEVEL`, otherwise from
+    /// `RUST_LOG`, otherwise from the config file [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// Check the settings, and the files and addresses that they name, like a start, and exit with 0 if they are right,
-    /// otherwise with 2; each mistake is a line on standard error
+    /// Check the settings, and the files and addresses that they name, as a start of the daemon does, but do not start.
+    /// Exits with 0 if all are right, otherwise with 2 and a line on standard error for each mistake
     #[arg(long)]
     check_config: bool,
     /// Print the effective settings as a commented config file and exit

@@ -3,8 +3,8 @@
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Work that blocks its thread: functions of `Route::blocking`, and reads of the daemon's log service. It runs in a
-/// separate pool of threads, in which connections take turns.
+/// Work that blocks its thread: functions of `Route::blocking`, and reads of the daemon's log service. Blocking work
+/// runs in a separate pool of threads, in which connections take turns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]

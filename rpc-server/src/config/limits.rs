@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Maximum number of open connections. Further ones are refused with code 8 and closed.
     pub connections_max: usize,
-    /// Idle time in milliseconds after which a connection may have to make room for a new one, if
+    /// Idle time in milliseconds after which a connection may be asked to close when a new one arrives and
     /// `limits.connections_max` is reached; 0 turns this off. Of the connections that have used ids, the one that has
     /// been idle longest is sent `goaway`. Its calls are answered until its client closes it, or until
     /// `drain.timeout_ms` has passed. Meanwhile there may be an eighth more connections than `limits.connections_max`.
@@ -37,15 +37,16 @@ pub struct Limits {
     pub output_bytes_hard_max: usize,
     /// Maximum number of bytes that one connection holds: the line being read, the params of its calls in flight (also
     /// of ordered ones that wait for their turn), and the output that waits. At the limit the server stops reading from
-    /// the connection. Of the lines that it has read already, it still handles cancels, credits and built-in commands
-    /// that come before any other call. At least `limits.frame_bytes_max` and `limits.output_bytes_soft_max` together.
+    /// the connection. It still handles lines that it has already read, as long as they are cancels, credits or
+    /// built-in commands; it stops at the first other call. At least `limits.frame_bytes_max` and
+    /// `limits.output_bytes_soft_max` together.
     pub connection_bytes_max: usize,
-    /// Maximum number of bytes that all connections together hold, as `limits.connection_bytes_max` counts them; 0:
-    /// half of the machine's memory, or half of the smallest memory limit of the process's control groups if that is
-    /// less. Above three quarters of this limit, the server does not read from connections that hold more than an equal
-    /// share (three quarters of the limit divided by the number of open connections), and builds their results one at a
-    /// time. Above seven eighths, the calls of the connection that holds the most end with code 8. At least
-    /// `limits.connection_bytes_max`.
+    /// Maximum number of bytes that all connections together hold, as `limits.connection_bytes_max` counts them. With
+    /// 0, the limit is half of the machine's memory, or half of the smallest memory limit of the process's control
+    /// groups, if that is less. Above three quarters of this limit, the server does not read from connections that hold
+    /// more than an equal share (three quarters of the limit divided by the number of open connections), and builds
+    /// their results one at a time. Above seven eighths, the calls of the connection that holds the most end with
+    /// code 8. At least `limits.connection_bytes_max`.
     pub memory_bytes_max: usize,
 }
 

@@ -22,9 +22,9 @@ pub struct Timeouts {
     pub idle_timeout_ms: u64,
     /// Maximum time without progress in writing to a peer, in milliseconds. After that, the connection is cut.
     pub write_stall_timeout_ms: u64,
-    /// Time in milliseconds for which the server keeps reading after it has sent its last byte, so that the peer can
-    /// read that byte before the connection is gone. If the peer still sends, the time begins again with each byte, up
-    /// to `timeouts.frame_timeout_ms` in total.
+    /// Time in milliseconds for which the server keeps reading after it has sent its last byte. Without this, the
+    /// system could reset the connection before the peer has read that byte. If the peer still sends, the time begins
+    /// again with each byte, up to `timeouts.frame_timeout_ms` in total.
     pub linger_timeout_ms: u64,
     /// Time in microseconds for which a connection polls for its next request before its thread may sleep; with 0 it
     /// may sleep at once. A client that makes one call at a time gets its replies several times faster, because no

@@ -10,7 +10,7 @@ use crate::Target;
 use crate::exit::Failure;
 use crate::output::Output;
 
-/// Print what the log holds, and what services have sent
+/// Print the size of the log, and how much each service has sent
 ///
 /// On a terminal, prints a table; elsewhere the server's answer as a line of JSON.
 #[derive(Args)]

@@ -78,7 +78,7 @@ impl Reveal {
     }
 }
 
-/// Let a number opt out, take that back, or look it up
+/// Add, remove or show the opt-out of a number
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -88,7 +88,7 @@ Examples:
 pub(crate) struct Optout {
     /// add, remove or get
     action: OptOutAction,
-    /// The number
+    /// Phone number
     #[arg(value_name = "NUMBER")]
     to: String,
     /// Messages that the number opts out of: all or marketing [default: all]
@@ -129,7 +129,7 @@ impl Gateways {
     }
 }
 
-/// Pause a gateway until --off, even if the daemon restarts
+/// Pause a gateway; the pause lasts until `rpc sms pause NAME --off`, even if the daemon restarts
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

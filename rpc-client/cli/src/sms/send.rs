@@ -47,7 +47,7 @@ pub(crate) struct Check {
 /// A message as it is given on the command line.
 #[derive(Args)]
 struct Message {
-    /// The number, as +8613800138000
+    /// Phone number, for example +8613800138000
     #[arg(value_name = "NUMBER")]
     to: String,
     /// The text of the message

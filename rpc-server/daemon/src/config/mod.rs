@@ -47,8 +47,8 @@ pub struct DaemonConfig {
     /// "inherited" means the sockets that systemd or another parent process hands over (`LISTEN_FDS`); with them, no
     /// client is refused during a restart.
     pub listen: Vec<String>,
-    /// Whether other machines may reach the addresses of `listen`, which have neither TLS nor authentication. If not,
-    /// the daemon does not start with an address that other machines can reach.
+    /// Whether `listen` may have addresses that other machines can reach, although these addresses have neither TLS nor
+    /// authentication. If false, the daemon does not start with such an address.
     pub allow_plaintext: bool,
     /// Listeners with a policy of their own. Each has an `address` and the settings that follow. If there are any and
     /// `listen` is not set, the daemon listens only on these addresses.
@@ -114,8 +114,8 @@ pub struct DaemonConfig {
     /// read them.
     pub admin: AdminConfig,
     /// Traces of calls, sent to a collector of OpenTelemetry (OTLP over HTTP, JSON), in a daemon that is built with the
-    /// feature `otel`. If the caller has decided whether its trace is sampled, the server keeps to that. Headers for
-    /// the collector and further attributes of the service are taken from the environment:
+    /// feature `otel`. If the caller has decided whether its trace is sampled, the server follows that decision.
+    /// Headers for the collector and further attributes of the service are taken from the environment:
     /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES`.
     pub traces: TracesConfig,
 }
@@ -240,8 +240,8 @@ pub struct LogSettings {
     /// Maximum number of bytes of entries that wait for the disk. Further entries are refused with code 8.
     pub queue_bytes_max: usize,
     /// Maximum number of bytes of entries without an answer (`log.emit`) that wait for the disk. Further ones are
-    /// dropped, and the daemon's log says how many. A quarter is reserved, in equal parts for 1,000 services: the few
-    /// entries of one service are not dropped because another one sends more than the disk can write.
+    /// dropped, and the daemon's log says how many. A quarter is reserved, in equal parts for 1,000 services. So a
+    /// service with few entries loses none of them when another service sends more than the disk can write.
     pub emit_queue_bytes_max: usize,
     /// Maximum number of bytes of entries that one service may send per second; they may come all at once. 0: no limit.
     /// Further entries are refused with code 8. Entries without an answer (`log.emit`) are dropped instead, and the

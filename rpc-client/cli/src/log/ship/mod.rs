@@ -19,13 +19,13 @@ use rpc_core::api::log::Level;
 use crate::Target;
 use crate::exit::Failure;
 
-/// Send the lines of a file, of standard input, or the entries of the journal to the log as they are written
+/// Send the lines of a file or of standard input, or the entries of systemd's journal, to the log
 ///
 /// Each line becomes an entry. With --file, ship follows the file and sends each line that is appended. After a
 /// rotation (a rename and a new file), it sends the rest of the old file until nothing was added to it for 2 s, and
 /// then the new file. The state file records what was sent, so that a later run continues there: no line is lost or
-/// sent twice, however the run before has ended. With --journal, it does the same with the entries of systemd's journal.
-/// While the log cannot be reached, ship waits.
+/// sent twice, even if the previous run was killed. With --journal, ship does the same with the entries of systemd's
+/// journal. While the log cannot be reached, ship waits.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

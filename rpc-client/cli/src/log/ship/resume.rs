@@ -1,4 +1,4 @@
-//! Going on where the run before has ended.
+//! Going on where the previous run ended.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -21,7 +21,7 @@ enum Place {
 }
 
 impl Shipping<'_> {
-    /// Goes on where the run before has ended: a batch that may not be in the log is sent again, as it was.
+    /// Goes on where the previous run ended: a batch that may not be in the log is sent again, as it was.
     pub(super) async fn resume(&mut self, state: State) -> Result<(), Failure> {
         self.batch = state.batch;
         self.older.clone_from(&state.older);

@@ -111,7 +111,7 @@ impl Entries {
         match run {
             Run::ToEnd if status.success() => Ok(()),
             _ => Err(Failure::Io(format!(
-                "journalctl has ended ({status}), though there may be more to come; start ship again, which goes on behind the \
+                "journalctl has ended ({status}), although there may be more entries; start ship again: it continues after the \
                  last entry that it has sent"
             ))),
         }

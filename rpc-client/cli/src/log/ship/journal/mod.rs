@@ -27,8 +27,8 @@ use crate::output::complain;
 /// What to read of the journal.
 #[derive(Args)]
 pub(super) struct Flags {
-    /// Send the entries of systemd's journal, as `journalctl` reads them: level, service, message, time and fields are the
-    /// journal's. With DIR those of the journal's files there
+    /// Send the entries of systemd's journal, which `journalctl` reads. They keep their level, service, message, time
+    /// and fields. With DIR, send the entries of the journal files in that directory
     #[arg(
         long,
         value_name = "DIR",
@@ -43,7 +43,7 @@ pub(super) struct Flags {
     // Without `conflicts_with_all`, what is required would not be, since it conflicts with these.
     #[arg(long = "unit", value_name = "UNIT", requires = "journal", conflicts_with_all = ["file", "input"])]
     units: Vec<String>,
-    /// Where the first run begins in the journal; later ones go on where the one before has ended [default: oldest]
+    /// Entry with which the first run begins; each later run continues where the previous one ended [default: oldest]
     #[arg(long, value_name = "WHERE", requires = "journal", conflicts_with_all = ["file", "input"])]
     begin: Option<Begin>,
 }
@@ -51,12 +51,12 @@ pub(super) struct Flags {
 /// Where the first run begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Begin {
-    /// With the oldest entry that the journal has
+    /// The oldest entry that the journal has
     #[default]
     Oldest,
-    /// With the first entry since the machine was started
+    /// The first entry since the machine was started
     Boot,
-    /// With what comes from now on
+    /// The next entry that is written
     Now,
 }
 
@@ -131,7 +131,7 @@ impl Shipping {
         self.state_file.write(&self.state)
     }
 
-    /// Goes on where the run before has ended: a batch that may not be in the log is sent again, as it was.
+    /// Goes on where the previous run ended: a batch that may not be in the log is sent again, as it was.
     async fn resume(&mut self) -> Result<(), Failure> {
         if let Some(entries) = &self.state.entries {
             let entries = entries.get().to_owned();
@@ -149,23 +149,25 @@ impl Shipping {
         self.go_on_without(found.is_some()).await
     }
 
-    /// Says that the entry that was sent last is no longer in the journal, and goes on.
+    /// Says that the last entry that was sent is no longer in the journal, and goes on.
     async fn go_on_without(&mut self, has_later_ones: bool) -> Result<(), Failure> {
         let ts = self.state.place.as_ref().map_or(0, |place| place.ts);
         let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ts));
         let lost = format!(
-            "rpc: the journal no longer has the entry that was sent last, of {time}: it was rotated away, or is another journal. \
-             What it had behind that entry and has deleted is lost"
+            "rpc: the journal no longer has the last entry that was sent ({time}): the entry was deleted by rotation, or this is \
+             another journal. Later entries that the journal has also deleted are lost"
         );
 
         if has_later_ones {
             complain(&format!(
-                "{lost}; going on with the first entry that is left behind that time"
+                "{lost}; ship continues with the first later entry that the journal still has"
             ));
             return Ok(());
         }
         // Behind a clock that was set back, no entry might ever be later.
-        complain(&format!("{lost}; going on with what comes from now on"));
+        complain(&format!(
+            "{lost}; ship continues with entries that are written from now on"
+        ));
         self.begin_now().await
     }
 

@@ -170,7 +170,7 @@ fn a_batch_that_the_log_may_not_have_is_sent_again_as_it_was_though_the_journal_
     let server = Server::start_at(&address, data.path());
     let said = journal.ship_and_say(&address, &[]);
     assert!(
-        said.contains("no longer has the entry that was sent last, of 2025-11-30T10:53:20.000Z"),
+        said.contains("no longer has the last entry that was sent (2025-11-30T10:53:20.000Z)"),
         "{said}"
     );
     assert_eq!(shipped(&server), numbered(1..=6));
@@ -233,7 +233,7 @@ fn entries_that_were_rotated_away_are_said_to_be_and_those_that_are_left_are_sen
     journal.write(1);
     let said = journal.ship_and_say(&server.address, &[]);
     assert!(
-        said.ends_with("going on with the first entry that is left behind that time\n"),
+        said.ends_with("ship continues with the first later entry that the journal still has\n"),
         "{said}"
     );
     assert_eq!(shipped(&server), numbered([1, 2, 3, 6]));
@@ -244,7 +244,7 @@ fn entries_that_were_rotated_away_are_said_to_be_and_those_that_are_left_are_sen
     journal.write(2);
     let said = journal.ship_and_say(&server.address, &[]);
     assert!(
-        said.ends_with("going on with what comes from now on\n"),
+        said.ends_with("ship continues with entries that are written from now on\n"),
         "{said}"
     );
     journal.write(2);
@@ -292,7 +292,7 @@ fn a_journalctl_that_is_missing_fails_or_ends_is_said_with_what_to_do() {
         1,
         "",
         "rpc: journalctl: Failed to iterate through journal: Bad message\n\
-         rpc: journalctl has ended (exit status: 1), though there may be more to come; start ship again, which goes on behind \
+         rpc: journalctl has ended (exit status: 1), although there may be more entries; start ship again: it continues after \
          the last entry that it has sent\n",
     );
     journal.write(1);
