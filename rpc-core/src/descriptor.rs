@@ -224,3 +224,27 @@ impl Descriptor {
         self.data_schema(schemars::schema_for!(T).to_value())
     }
 }
+
+/// The first paragraph of a description, on one line. Descriptions come from doc comments, whose sentences may be
+/// wrapped.
+///
+/// ```
+/// use rpc_core::descriptor::first_paragraph;
+///
+/// let doc = "Writes entries together,\nor not at all.\n\nA repetition is recognised.";
+/// assert_eq!(first_paragraph(doc), "Writes entries together, or not at all.");
+/// ```
+pub fn first_paragraph(description: &str) -> Cow<'_, str> {
+    let mut lines = description
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty());
+    let mut paragraph = Cow::Borrowed(lines.next().unwrap_or_default());
+
+    for line in lines {
+        let paragraph = paragraph.to_mut();
+        paragraph.push(' ');
+        paragraph.push_str(line);
+    }
+    paragraph
+}

@@ -92,3 +92,28 @@ impl ServiceError for Status {
         Vec::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc_error;
+
+    #[rpc_error(crate = crate)]
+    #[derive(Debug)]
+    enum Refused {
+        /// The shop is closed, and
+        /// opens tomorrow.
+        ///
+        /// More about that.
+        #[rpc(code = 1000)]
+        Closed,
+        #[rpc(other)]
+        Other(Status),
+    }
+
+    #[test]
+    fn the_message_of_an_error_is_the_whole_first_paragraph_of_its_description() {
+        let status = Status::from(Refused::Closed);
+        assert_eq!(status.message(), "The shop is closed, and opens tomorrow");
+    }
+}

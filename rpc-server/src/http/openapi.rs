@@ -1,5 +1,6 @@
 //! The document of `OpenAPI` 3.1 that describes the commands as calls over HTTP.
 
+use rpc_core::descriptor::first_paragraph;
 use serde_json::{Map, Value, json};
 
 /// Commands that no request makes.
@@ -65,7 +66,7 @@ fn operation(command: &Value, name: &str, schemas: &mut Map<String, Value>) -> V
     json!({
         "operationId": name,
         "tags": [text(command, "service")],
-        "summary": doc.lines().next().unwrap_or_default(),
+        "summary": first_paragraph(doc),
         "description": doc,
         "deprecated": command.get("deprecated").is_some(),
         "parameters": parameters(command),
@@ -177,7 +178,7 @@ mod tests {
             "server": { "name": "shop", "version": "1.2" },
             "commands": [
                 { "cmdid": 4, "service": "rpc", "method": "cancel", "kind": "oneway", "doc": "" },
-                { "cmdid": 1001, "service": "log", "method": "append", "kind": "unary", "doc": "Writes.\nMore.",
+                { "cmdid": 1001, "service": "log", "method": "append", "kind": "unary", "doc": "Writes an\nentry.\n\nMore.",
                   "params": params, "dedup": {} },
                 { "cmdid": 1003, "service": "log", "method": "tail", "kind": "stream", "doc": "", "deprecated": "" },
             ],
@@ -192,7 +193,7 @@ mod tests {
         assert!(paths.keys().eq(["/log.append", "/log.tail"]), "{paths:?}");
 
         let append = &paths["/log.append"]["post"];
-        assert_eq!(append["summary"], "Writes.");
+        assert_eq!(append["summary"], "Writes an entry.");
         assert_eq!(append["parameters"][2]["name"], "Idempotency-Key");
         let schema = &append["requestBody"]["content"]["application/json"]["schema"];
         let moved = json!({ "$ref": "#/components/schemas/log.append.params.Level" });

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use rpc_client::{CmdId, RawJson};
+use rpc_core::descriptor::first_paragraph;
 use rpc_core::{Descriptor, ErrorDescriptor, Kind, RetryCategory};
 use serde_json::{Value, json};
 
@@ -141,7 +142,7 @@ fn table(output: &mut Output, commands: &[Descriptor]) -> Result<(), Failure> {
     ))?;
     for command in commands {
         let (cmdid, name, kind) = (command.cmdid.number(), command.name(), kind_of(command));
-        let does = command.doc.lines().next().unwrap_or_default();
+        let does = first_paragraph(&command.doc);
         let note = if command.deprecated.is_some() {
             "(deprecated) "
         } else {
@@ -250,7 +251,7 @@ fn show_errors(output: &mut Output, errors: &[ErrorDescriptor]) -> Result<(), Fa
     output.text("")?;
     output.text("errors:")?;
     for error in errors {
-        let doc = error.doc.lines().next().unwrap_or_default();
+        let doc = first_paragraph(&error.doc);
         let line = format!("  {}  {}  {doc}", error.code, error.name);
         output.text(line.trim_end())?;
     }

@@ -7,6 +7,7 @@ mod scripts;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, ValueEnum};
+use rpc_core::descriptor::first_paragraph;
 use rpc_core::{Descriptor, Kind};
 
 use self::line::{Line, Place};
@@ -59,7 +60,7 @@ impl Candidate {
         let about = about.to_string();
         Self {
             word: word.into(),
-            about: about.lines().next().unwrap_or_default().to_owned(),
+            about: first_paragraph(&about).into_owned(),
         }
     }
 }

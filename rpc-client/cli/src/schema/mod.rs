@@ -8,6 +8,9 @@ mod flags;
 mod unknown;
 mod words;
 
+use std::borrow::Cow;
+
+use rpc_core::descriptor::first_paragraph;
 use serde_json::{Map, Value};
 
 pub(crate) use check::Misfit;
@@ -78,10 +81,9 @@ impl<'a> Schema<'a> {
         self.get(keyword)?.as_f64()
     }
 
-    /// What a person is told of it, in the first line.
-    fn doc(self) -> &'a str {
-        let text = self.text("description").unwrap_or_default();
-        text.lines().next().unwrap_or_default()
+    /// The description for a person: its first paragraph.
+    fn doc(self) -> Cow<'a, str> {
+        first_paragraph(self.text("description").unwrap_or_default())
     }
 
     /// The types that a value may have; none where any will do.

@@ -1,5 +1,7 @@
 //! A schema in words, as a table of fields, and as an example.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::Schema;
@@ -19,7 +21,7 @@ pub(crate) struct Field<'a> {
     pub(crate) words: String,
     /// Whether it must be there, or what it is otherwise.
     pub(crate) presence: String,
-    pub(crate) doc: &'a str,
+    pub(crate) doc: Cow<'a, str>,
     schema: Schema<'a>,
 }
 
@@ -244,7 +246,7 @@ mod tests {
                 "note": {"type": ["string", "null"]},
                 "of": {"anyOf": [{"$ref": "#/$defs/Level"}, {"type": "null"}]},
             },
-            "$defs": {"Level": {"enum": ["low", "high"], "description": "How grave.\nMore."}},
+            "$defs": {"Level": {"enum": ["low", "high"], "description": "How grave an event\nis.\n\nMore."}},
         });
 
         let fields = Schema::new(&schema).fields();
@@ -255,7 +257,7 @@ mod tests {
                     it.name.as_str(),
                     it.words.as_str(),
                     it.presence.as_str(),
-                    it.doc,
+                    &it.doc,
                 ]
                 .join(" | ")
             })
@@ -264,11 +266,11 @@ mod tests {
             fields,
             [
                 "at | an integer, 0 or more | required | Where.",
-                "level | one of low, high | required | How grave.",
+                "level | one of low, high | required | How grave an event is.",
                 "big | an integer, 0 or more | optional | ",
                 "deep | a list, each a text | default [] | ",
                 "note | a text | optional | ",
-                "of | one of low, high | optional | How grave.",
+                "of | one of low, high | optional | How grave an event is.",
             ]
         );
         let example = Schema::new(&schema).example();

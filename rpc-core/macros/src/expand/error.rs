@@ -222,12 +222,18 @@ impl CodeVariant {
         }
     }
 
-    /// The first line of the doc comment, without its full stop; else the variant's name.
+    /// The first paragraph of the doc comment, on one line and without its full stop; otherwise the variant's name.
     fn default_message(&self) -> String {
-        let first = self.doc.lines().next().unwrap_or_default();
-        match first.trim_end_matches('.') {
+        let lines: Vec<&str> = self
+            .doc
+            .lines()
+            .map(str::trim)
+            .take_while(|line| !line.is_empty())
+            .collect();
+
+        match lines.join(" ").trim_end_matches('.') {
             "" => self.ident.unraw().to_string(),
-            line => line.to_owned(),
+            sentence => sentence.to_owned(),
         }
     }
 }

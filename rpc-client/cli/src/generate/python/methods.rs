@@ -1,6 +1,7 @@
 //! Methods in Python: one for each command.
 
 use rpc_core::Kind;
+use rpc_core::descriptor::first_paragraph;
 
 use super::calls::write_call;
 use super::scope::Scope;
@@ -217,13 +218,4 @@ fn doc_of(method: &Method, arguments: &[Argument<'_>]) -> String {
         paragraphs.push(format!("Raises {classes}, and `RpcError` as any call."));
     }
     paragraphs.join("\n\n")
-}
-
-/// Text up to its first empty line, on one line.
-fn first_paragraph(text: &str) -> String {
-    let lines: Vec<_> = text
-        .lines()
-        .take_while(|line| !line.trim().is_empty())
-        .collect();
-    lines.join(" ")
 }
