@@ -14,6 +14,6 @@ pub use authorities::authorities;
 pub use error::MappingError;
 pub use format::{FormatString, Placeholder, percent_encoded};
 pub(crate) use near::did_you_mean;
-pub use pointer::text_at;
+pub use pointer::{list_at, text_at};
 pub use range::AddressRange;
 pub use secret::{SecretSource, Secrets};

@@ -11,7 +11,7 @@ pub struct Answer<'a> {
     pub status: u16,
     /// The code that the gateway's settings point to, if the answer has one.
     pub code: Option<&'a str>,
-    /// The body.
+    /// The body; of an answer about one part of a message, the piece of the body that is about it.
     pub body: &'a str,
     /// The time of `Retry-After`.
     pub retry_after: Option<Duration>,

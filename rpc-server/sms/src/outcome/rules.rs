@@ -19,10 +19,10 @@ pub struct Rule {
     /// The code in the answer begins with one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub code_prefix: Vec<String>,
-    /// The body begins with this text.
+    /// The body begins with this text. Where the answer has `parts`, this is the item of a part in their list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// The body contains this text.
+    /// The body contains this text, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
     /// What such an answer means.

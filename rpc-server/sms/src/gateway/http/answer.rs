@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::config::{AnswerFormat, ResponseSettings};
 use crate::gateway::Submission;
-use crate::mapping::text_at;
+use crate::mapping::{list_at, text_at};
 use crate::message::{PARTS_MAX, Parts};
 use crate::outcome::{Answer, RuleClass, deciding, is_code, judge};
 use crate::store::{Claimed, Content};
@@ -39,32 +39,28 @@ impl Answers {
     /// Judges a whole answer.
     pub(super) fn judge(&self, message: &Claimed, head: &Head, body: &Bytes) -> Submission {
         let body = String::from_utf8_lossy(body);
-        let json: Json = match self.settings.format {
-            AnswerFormat::Json => serde_json::from_str(&body).unwrap_or_default(),
-            AnswerFormat::Text => Json::Null,
-        };
         let retry_after = head.headers.get(RETRY_AFTER).and_then(retry_after);
-        let answer = Answer {
+        let whole = Answer {
             status: head.status.as_u16(),
             code: None,
             body: &body,
             retry_after,
         };
 
-        let items = self.items(&json);
-        if items.len() > PARTS_MAX {
+        let pieces = self.pieces(&body);
+        if pieces.len() > PARTS_MAX {
             return Submission::NoAnswer {
                 error: "the answer tells of more parts than a message may have".into(),
             };
         }
-        let judged = items
+        let judged = pieces
             .iter()
-            .map(|item| self.judge_one(message, answer, item));
+            .map(|piece| self.judge_one(message, whole, piece));
         let mut judged: Vec<Judged> = judged.collect();
 
         let parts = Parts {
             // An answer about one part is about the whole message.
-            count: u32::try_from(items.len()).unwrap_or(0),
+            count: u32::try_from(pieces.len()).unwrap_or(0),
             accepted: judged
                 .iter()
                 .filter(|one| one.class == RuleClass::Sent)
@@ -85,22 +81,30 @@ impl Answers {
     }
 
     /// The answers of the message's parts; the whole answer where it does not tell of any.
-    fn items<'j>(&self, json: &'j Json) -> Vec<&'j Json> {
+    fn pieces<'b>(&self, body: &'b str) -> Vec<Piece<'b>> {
+        if self.settings.format == AnswerFormat::Text {
+            return vec![Piece {
+                text: body,
+                json: Json::Null,
+            }];
+        }
+
         let pointer = self.settings.parts.as_deref();
-        let list = pointer.and_then(|pointer| json.pointer(pointer)?.as_array());
+        let list = pointer.and_then(|pointer| list_at(body, pointer));
         match list {
-            Some(items) if !items.is_empty() => items.iter().collect(),
-            _ => vec![json],
+            Some(items) if !items.is_empty() => items.into_iter().map(Piece::of).collect(),
+            _ => vec![Piece::of(body)],
         }
     }
 
     /// Judges the answer of a part, or the whole one.
-    fn judge_one(&self, message: &Claimed, answer: Answer<'_>, item: &Json) -> Judged {
+    fn judge_one(&self, message: &Claimed, whole: Answer<'_>, piece: &Piece<'_>) -> Judged {
         let mut pointers = self.settings.code.iter();
-        let code = pointers.find_map(|pointer| text_at(item, pointer));
+        let code = pointers.find_map(|pointer| text_at(&piece.json, pointer));
         let answer = Answer {
             code: code.as_deref(),
-            ..answer
+            body: piece.text,
+            ..whole
         };
         let verdict = judge(&answer, &self.settings.rules, self.settings.on_5xx);
 
@@ -112,8 +116,25 @@ impl Answers {
         Judged {
             class: verdict.class,
             reason: verdict.reason.map_or(told, str::to_owned),
-            reference: text_at(item, &self.settings.reference)
+            reference: text_at(&piece.json, &self.settings.reference)
                 .filter(|reference| (1..=REFERENCE_BYTES_MAX).contains(&reference.len())),
+        }
+    }
+}
+
+/// The piece of an answer that is about one part, or the whole answer.
+struct Piece<'b> {
+    /// Its text, as the provider has written it.
+    text: &'b str,
+    /// What it says; null where it is not JSON.
+    json: Json,
+}
+
+impl<'b> Piece<'b> {
+    fn of(text: &'b str) -> Self {
+        Self {
+            text,
+            json: serde_json::from_str(text).unwrap_or_default(),
         }
     }
 }

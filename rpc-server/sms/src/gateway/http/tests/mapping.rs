@@ -27,6 +27,46 @@ async fn request_of(mut settings: serde_json::Value, message: &Claimed) -> (Stri
 }
 
 #[tokio::test]
+async fn rules_about_the_body_see_of_a_part_its_own_piece_of_the_answer() {
+    let body = r#"{"note": "barred", "sent": [{"text": "ok", "id": "a"}, {"text": "barred", "id": "b"} ]}"#;
+    let provider = CountingGateway::start(Mode::answer(200, body))
+        .await
+        .unwrap();
+    let submit = async |rules: serde_json::Value| {
+        let gateway = gateway(json!({
+            "url": provider.url(),
+            "form": {"To": "{to}"},
+            "response": {"ref": "/id", "parts": "/sent", "rules": rules},
+        }));
+        match gateway.submit(&message("hello")).await {
+            Submission::Answered { class, parts, .. } => {
+                let names: Vec<String> = parts.references().map(str::to_owned).collect();
+                (class, names)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+
+    let contains = json!([
+        {"contains": "barred", "class": "permanent"},
+        {"contains": "ok", "class": "sent"},
+    ]);
+    let (class, names) = submit(contains).await;
+    assert_eq!((class, names), (RuleClass::Permanent, vec!["a".to_owned()]));
+    let prefix = json!([
+        {"prefix": r#"{"text": "barred""#, "class": "throttled"},
+        {"prefix": r#"{"text":"#, "class": "sent"},
+    ]);
+    let (class, names) = submit(prefix).await;
+    assert_eq!((class, names), (RuleClass::Throttled, vec!["a".to_owned()]));
+
+    // An answer without parts is seen as a whole.
+    provider.set_mode(Mode::answer(200, r#"{"note": "barred", "sent": []}"#));
+    let whole = json!([{"contains": "note", "class": "permanent"}]);
+    assert_eq!(submit(whole).await, (RuleClass::Permanent, Vec::new()));
+}
+
+#[tokio::test]
 async fn values_are_encoded_where_they_stand_so_that_nothing_breaks_out() {
     let settings = json!({
         "url": "/a/{secret.sid}/messages?v={country}",
