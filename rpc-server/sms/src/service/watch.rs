@@ -83,7 +83,7 @@ impl Watching {
             self.last.borrow_and_update();
             let filter = self.filter.clone();
             let page = handlers
-                .read(move |outbox| outbox.store().reader().events(&filter))
+                .read(move |outbox| outbox.store().events(&filter))
                 .await?;
 
             self.filter.after = page.next;

@@ -169,6 +169,16 @@ impl Store {
         &self.readers
     }
 
+    /// Events behind a number, up to the last one that [`last_event`](Self::last_event) tells of: a reader finds events a
+    /// moment before that, and a watch that was shown one could not continue after it. It blocks.
+    ///
+    /// # Errors
+    /// The outbox cannot be read.
+    pub fn events(&self, filter: &EventFilter) -> Result<EventPage, StoreError> {
+        let last = *self.shared.last_event.borrow();
+        self.readers.events(filter, last)
+    }
+
     /// The number of the last event that is on disk, and its changes.
     pub fn last_event(&self) -> watch::Receiver<u64> {
         self.shared.last_event.subscribe()

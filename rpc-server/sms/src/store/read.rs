@@ -118,8 +118,8 @@ impl Readers {
         self.with(|connection| list::page(connection, filter, &self.numbers))
     }
 
-    /// Events behind a number, as many as are on disk.
-    pub fn events(&self, filter: &EventFilter) -> Result<EventPage, StoreError> {
+    /// Events behind a number, up to the last one that was told to others.
+    pub(super) fn events(&self, filter: &EventFilter, last: u64) -> Result<EventPage, StoreError> {
         // Those of one message are found by it; else they are read in their order.
         let of_message = if filter.id.is_some() {
             "m.id = ?2 AND"
@@ -128,13 +128,18 @@ impl Readers {
         };
         let query = format!(
             "SELECT e.number, m.id, e.from_state, e.to_state, e.at, e.gateway, e.attempt, e.error, m.owner \
-             FROM events e JOIN messages m ON m.seq = e.seq WHERE {of_message} e.number > ?1 ORDER BY e.number LIMIT ?3"
+             FROM events e JOIN messages m ON m.seq = e.seq WHERE {of_message} e.number > ?1 AND e.number <= ?4 \
+             ORDER BY e.number LIMIT ?3"
         );
         self.with(|connection| {
             let mut statement = connection.prepare_cached(&query)?;
             let id = filter.id.map(|id| id.to_bytes().to_vec());
-            let mut rows =
-                statement.query(params![Column(filter.after), id, row_limit(SCAN_MAX)])?;
+            let mut rows = statement.query(params![
+                Column(filter.after),
+                id,
+                row_limit(SCAN_MAX),
+                Column(last)
+            ])?;
 
             let mut page = EventPage {
                 events: Vec::new(),

@@ -48,7 +48,7 @@ async fn a_message_goes_from_its_acceptance_to_its_receipt_and_every_change_is_a
         after: 0,
         limit: 100,
     };
-    let page = outbox.store().reader().events(&filter).unwrap();
+    let page = outbox.store().events(&filter).unwrap();
     let states: Vec<State> = page.events.iter().map(|event| event.to).collect();
     assert_eq!(
         states,

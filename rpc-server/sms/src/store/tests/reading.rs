@@ -143,7 +143,7 @@ async fn events_are_read_in_their_order_behind_any_number_and_numbers_are_not_gi
             after,
             limit,
         };
-        outbox.store().reader().events(&filter).unwrap()
+        outbox.store().events(&filter).unwrap()
     };
 
     let page = events(&outbox, 0, 3);
@@ -155,6 +155,48 @@ async fn events_are_read_in_their_order_behind_any_number_and_numbers_are_not_gi
     outbox.accepted(message("hello")).await;
     let page = events(&outbox, 5, 3);
     assert_eq!((page.events.len(), page.next), (1, 6));
+}
+
+#[tokio::test]
+async fn an_event_is_shown_only_once_a_watch_can_continue_after_it() {
+    let outbox = Outbox::new();
+    let mut last = outbox.store().last_event();
+    let filter = EventFilter {
+        viewer: Viewer::All,
+        id: None,
+        states: Vec::new(),
+        after: 0,
+        limit: 3,
+    };
+
+    // The writer stops between its commit, which readers see, and its word to others.
+    let counts = outbox.store().shared.counts.lock().unwrap();
+    let accepted = outbox
+        .store()
+        .writer
+        .run(|store| store.accept(&message("hello"), NOW))
+        .unwrap();
+    let is_committed = || {
+        let listed = outbox
+            .store()
+            .reader()
+            .list(&Filter::new(Viewer::All))
+            .unwrap();
+        !listed.messages.is_empty()
+    };
+    while !is_committed() {
+        std::thread::yield_now();
+    }
+    let page = outbox.store().events(&filter).unwrap();
+    assert_eq!((page.events.len(), page.next), (0, *last.borrow()));
+
+    drop(counts);
+    accepted.await.unwrap().unwrap();
+    let page = outbox.store().events(&filter).unwrap();
+    assert_eq!(
+        (page.events.len(), page.next),
+        (1, *last.borrow_and_update())
+    );
 }
 
 #[tokio::test]
