@@ -284,6 +284,44 @@ async fn a_message_without_an_answer_is_sent_again_where_the_gateway_says_so() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_sends_again_what_is_unknown_doubles_no_part_that_was_accepted() {
+    let unknown = |accepted: &[&str]| Submission::Answered {
+        class: RuleClass::Unknown,
+        reason: None,
+        parts: Parts {
+            count: 2,
+            accepted: accepted
+                .iter()
+                .map(|name| Some((*name).to_owned()))
+                .collect(),
+        },
+        retry_after: None,
+    };
+    let gateway = Scripted::default()
+        .then(unknown(&["a"]))
+        .then(unknown(&[]))
+        .then(Submission::accepted(None));
+    let bench = Bench::with(&[("one", &gateway)], |settings| {
+        settings.on_unknown = OnUnknown::Resend;
+        settings.in_flight_max = 1;
+    });
+
+    let in_part = bench.outbox.accept("a").await;
+    let of_none = bench.outbox.accept("b").await;
+    let sent = bench.outbox.until(of_none, State::Sent).await;
+    assert_eq!(sent.attempt, 2);
+
+    // All that was given by then, in its order.
+    let given = [(in_part, 1), (of_none, 1), (of_none, 2)];
+    assert_eq!(gateway.given(), given);
+    let found = bench.outbox.message(in_part);
+    assert_eq!(
+        (found.state, found.parts, found.parts_sent),
+        (State::Unknown, 2, 1)
+    );
+}
+
+#[tokio::test]
 async fn a_message_that_is_refused_for_good_fails_at_once() {
     let refused = Submission::Answered {
         class: RuleClass::Permanent,
