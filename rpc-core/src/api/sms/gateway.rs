@@ -62,10 +62,10 @@ names! {
 pub struct Receipt {
     /// The gateway that sent the message.
     pub gateway: String,
-    /// The provider's name for the message; `ref` or `id` is needed.
+    /// The provider's name for the message, or for one of its parts; `ref` or `id` is needed.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// The message's id.
+    /// The message's id, as `{id}` of the gateway's settings was sent: with `-2` after it for the second attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// What the receipt says.

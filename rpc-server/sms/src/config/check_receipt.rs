@@ -108,6 +108,13 @@ fn check_gateway(gateway: &GatewaySettings, receipt: &ReceiptSettings, found: &m
             "`receipt.id` and `receipt.ref` are empty; set one of them, which names the message of a receipt".into(),
         );
     }
+    if receipt.reference.is_empty() && gateway.http.response.parts.is_some() {
+        found.push(
+            "`receipt.ref` is empty, but answers have `http.response.parts`; set it, because it names the part that a \
+             receipt is about"
+                .into(),
+        );
+    }
     if receipt.state.is_empty()
         || receipt
             .map

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{On5xx, Rule};
+use crate::store::ReceiptScope;
 
 /// Settings of a gateway over HTTP. The texts of `url`, `auth`, `headers`, `query`, `form` and `json` may have placeholders,
 /// as `{to}`; what takes their places is encoded, so that nothing breaks out of them.
@@ -163,6 +164,16 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
         Given::One(text) => vec![text],
         Given::Many(texts) => texts,
     })
+}
+
+impl ResponseSettings {
+    /// What the receipts of the gateway are about.
+    pub(crate) fn receipt_scope(&self) -> ReceiptScope {
+        match self.parts {
+            Some(_) => ReceiptScope::Part,
+            None => ReceiptScope::Message,
+        }
+    }
 }
 
 impl HttpSettings {

@@ -233,6 +233,16 @@ fn settings_of_a_gateway_that_do_not_fit_together_are_named() {
             && parts[1].contains("`http.response.format` = \"json\""),
         "{parts:?}"
     );
+    let of_parts = http(|gateway| {
+        gateway["http"]["response"]["parts"] = "/messages".into();
+        gateway["receipt"] = serde_json::json!({"path": "/r", "id": "/id", "state": "/s", "map": {"1": "delivered"}});
+    });
+    assert!(
+        of_parts
+            .iter()
+            .any(|mistake| mistake.contains("`receipt.ref` is empty, but answers have")),
+        "{of_parts:?}"
+    );
     let callback = http(|gateway| gateway["http"]["form"]["cb"] = "{callback}".into());
     assert!(callback[0].contains("has no `receipt`"), "{callback:?}");
     let secret = http(|gateway| gateway["http"]["secrets"]["token"] = "hunter2".into());

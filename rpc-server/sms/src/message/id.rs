@@ -113,8 +113,8 @@ impl<'de> Deserialize<'de> for MessageId {
 pub struct AttemptId {
     /// The message.
     pub id: MessageId,
-    /// The attempt, if it is named.
-    pub attempt: Option<u32>,
+    /// The attempt, from 1.
+    pub attempt: u32,
 }
 
 impl FromStr for AttemptId {
@@ -123,11 +123,11 @@ impl FromStr for AttemptId {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let Some((id, attempt)) = text.split_once('-') else {
             let id = text.parse()?;
-            return Ok(Self { id, attempt: None });
+            return Ok(Self { id, attempt: 1 });
         };
         Ok(Self {
             id: id.parse()?,
-            attempt: Some(attempt.parse().map_err(|_| IdError::Attempt)?),
+            attempt: attempt.parse().map_err(|_| IdError::Attempt)?,
         })
     }
 }
@@ -203,11 +203,8 @@ mod tests {
     fn the_attempt_of_an_id_follows_a_hyphen() {
         let id = MessageId::new(1, 2);
         let read = |text: String| text.parse::<AttemptId>();
-        assert_eq!(read(id.to_string()), Ok(AttemptId { id, attempt: None }));
-        let second = AttemptId {
-            id,
-            attempt: Some(2),
-        };
+        assert_eq!(read(id.to_string()), Ok(AttemptId { id, attempt: 1 }));
+        let second = AttemptId { id, attempt: 2 };
         assert_eq!(read(format!("{id}-2")), Ok(second));
         assert_eq!(read(format!("{id}-x")), Err(IdError::Attempt));
         assert_eq!(read("x-2".into()), Err(IdError::Length(1)));

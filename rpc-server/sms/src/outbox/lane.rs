@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::tally::GatewayTally;
 use crate::config::{GatewaySettings, OnUnknown};
 use crate::gateway::Gateway;
-use crate::store::GatewaySwitch;
+use crate::store::{GatewaySwitch, ReceiptScope};
 
 /// How long a gateway that failed is left alone: doubled each time, up to the longest.
 const REST_FIRST: Duration = Duration::from_secs(1);
@@ -140,6 +140,11 @@ impl Lane {
     /// Whether it knows a template.
     pub fn takes_template(&self, template: &str) -> bool {
         self.gateway.takes_template(template)
+    }
+
+    /// What its receipts are about.
+    pub fn receipt_scope(&self) -> ReceiptScope {
+        self.settings.http.response.receipt_scope()
     }
 
     /// What is known of it now.

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use hyper::HeaderMap;
 use hyper::Method;
 
-use super::report::{Report, read};
+use super::report::{Report, Source, read};
 use super::verify::{is_same, is_twilios};
 use crate::config::{
     GatewaySettings, ReceiptFormat, ReceiptProof, ReceiptSettings, SmsSettings, TwilioProof,
 };
 use crate::mapping::{AddressRange, FormatString, Placeholder, Secrets};
 use crate::outbox::OpenError;
+use crate::store::ReceiptScope;
 
 /// The header of Twilio's signature.
 const TWILIO_SIGNATURE: &str = "x-twilio-signature";
@@ -23,6 +24,7 @@ pub struct ReceiptPaths(Vec<ReceiptPath>);
 pub(super) struct ReceiptPath {
     pub(super) gateway: String,
     pub(super) settings: ReceiptSettings,
+    scope: ReceiptScope,
     /// The secret of the proof.
     secret: String,
     /// The addresses that receipts come from; all where it is empty.
@@ -72,6 +74,7 @@ impl ReceiptPath {
         Ok(Self {
             gateway: gateway.name.clone(),
             settings: settings.clone(),
+            scope: gateway.http.response.receipt_scope(),
             secret,
             allow: proof
                 .into_iter()
@@ -132,11 +135,11 @@ impl ReceiptPath {
     }
 
     pub(super) fn read(&self, query: Option<&str>, body: &[u8]) -> Option<Vec<Report>> {
-        read(
-            &self.gateway,
-            &self.settings,
-            query.unwrap_or_default(),
-            body,
-        )
+        let source = Source {
+            gateway: &self.gateway,
+            settings: &self.settings,
+            scope: self.scope,
+        };
+        read(source, query.unwrap_or_default(), body)
     }
 }

@@ -6,7 +6,7 @@ use crate::config::{ReceiptFormat, ReceiptMeaning, ReceiptSettings};
 use crate::mapping::text_at;
 use crate::message::AttemptId;
 use crate::outcome::is_code;
-use crate::store::{Receipt, ReceiptState};
+use crate::store::{Receipt, ReceiptScope, ReceiptState};
 
 /// Longest names of messages and codes, in bytes.
 const TEXT_BYTES_MAX: usize = 128;
@@ -22,13 +22,17 @@ pub(super) enum Report {
     UnknownState,
 }
 
+/// The gateway whose receipts are read.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'s> {
+    pub(super) gateway: &'s str,
+    pub(super) settings: &'s ReceiptSettings,
+    pub(super) scope: ReceiptScope,
+}
+
 /// Reads the reports of a request; `None` if it has none that can be read.
-pub(super) fn read(
-    gateway: &str,
-    settings: &ReceiptSettings,
-    query: &str,
-    body: &[u8],
-) -> Option<Vec<Report>> {
+pub(super) fn read(source: Source<'_>, query: &str, body: &[u8]) -> Option<Vec<Report>> {
+    let settings = source.settings;
     let whole = match settings.format {
         ReceiptFormat::Json => serde_json::from_slice(body).ok()?,
         ReceiptFormat::Form => object(pairs(std::str::from_utf8(body).ok()?)),
@@ -42,12 +46,13 @@ pub(super) fn read(
     // A list may have some that cannot be read; to refuse all would only bring them again.
     let reports: Vec<Report> = items
         .iter()
-        .filter_map(|item| read_one(gateway, settings, item))
+        .filter_map(|item| read_one(source, item))
         .collect();
     (!reports.is_empty() || items.is_empty()).then_some(reports)
 }
 
-fn read_one(gateway: &str, settings: &ReceiptSettings, item: &Json) -> Option<Report> {
+fn read_one(source: Source<'_>, item: &Json) -> Option<Report> {
+    let settings = source.settings;
     let bounded = |pointer: &str| {
         text_at(item, pointer).filter(|text| (1..=TEXT_BYTES_MAX).contains(&text.len()))
     };
@@ -67,9 +72,10 @@ fn read_one(gateway: &str, settings: &ReceiptSettings, item: &Json) -> Option<Re
     }
 
     Some(Report::Receipt(Receipt {
-        gateway: gateway.to_owned(),
+        gateway: source.gateway.to_owned(),
         reference,
         id,
+        scope: source.scope,
         state,
         error: bounded(&settings.code).filter(|code| is_code(code)),
     }))

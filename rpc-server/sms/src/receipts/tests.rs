@@ -446,7 +446,12 @@ fn documented(
     let settings: SmsSettings = document["sms"].clone().try_into().unwrap();
 
     let receipt = settings.gateways[0].receipt.clone().unwrap();
-    let reports = super::report::read("one", &receipt, query, body.as_bytes()).unwrap();
+    let source = super::report::Source {
+        gateway: "one",
+        settings: &receipt,
+        scope: settings.gateways[0].http.response.receipt_scope(),
+    };
+    let reports = super::report::read(source, query, body.as_bytes()).unwrap();
     let receipts = reports.into_iter().map(|report| match report {
         super::report::Report::Receipt(receipt) => {
             let id = receipt.id.map(|of| of.id.to_string());

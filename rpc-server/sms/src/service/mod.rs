@@ -426,11 +426,11 @@ impl Sms for SmsHandlers {
     }
 
     async fn receipt(&self, receipt: &api::Receipt) -> Result<ReceiptMatch, SmsError> {
-        if self.outbox.lane(&receipt.gateway).is_none() {
+        let Some(lane) = self.outbox.lane(&receipt.gateway) else {
             return Err(answers::of_problem(Problem::NoGateway(
                 "there is no such gateway".into(),
             )));
-        }
+        };
         if receipt.reference.is_none() && receipt.id.is_none() {
             return Err(invalid(
                 "give `ref`, the provider's name for the message, or its `id`",
@@ -450,6 +450,7 @@ impl Sms for SmsHandlers {
             gateway: receipt.gateway.clone(),
             reference: receipt.reference.clone(),
             id: receipt.id.as_deref().map(convert::attempt_of).transpose()?,
+            scope: lane.receipt_scope(),
             state: status_of(receipt.state),
             error: receipt.error.clone().filter(|error| is_code(error)),
         };

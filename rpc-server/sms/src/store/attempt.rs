@@ -1,7 +1,5 @@
 //! Attempts: claimed, ended, asked for again.
 
-use std::collections::BTreeSet;
-
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::row::{COLUMNS, Column, MessageRow, row_limit};
@@ -9,7 +7,7 @@ use super::tables::{BeginsAgain, Change, Tables};
 use super::{
     AttemptEnd, AttemptEvent, ClaimRules, Claimed, Content, Refusal, Resend, StoreError, Viewer,
 };
-use crate::message::{Class, MessageId, Parts};
+use crate::message::{Class, MessageId};
 use crate::number::Number;
 use crate::states::{Event, State, Step};
 use crate::text::{Encoding, Layout};
@@ -165,7 +163,9 @@ impl Tables {
                 parts,
             } => {
                 let step = self.end_parts(&mut row, Event::NoAnswer, failed(error), parts, now)?;
-                if *resend && step == Step::To(State::Unknown) {
+                // A receipt may have told meanwhile that the gateway has some of it.
+                let has_some = self.has_parts(&row)?;
+                if *resend && step == Step::To(State::Unknown) && !has_some {
                     let change = Change {
                         due_at: Some(now),
                         ..failed(error)
@@ -231,56 +231,6 @@ impl Tables {
         };
         self.apply(&mut row, event, change, now)?;
         Ok(row.attempt + 1)
-    }
-
-    /// Ends an attempt, and keeps what is known of its parts also where the state stays.
-    fn end_parts(
-        &mut self,
-        row: &mut MessageRow,
-        event: Event,
-        change: Change,
-        parts: &Parts,
-        now: u64,
-    ) -> Result<Step, StoreError> {
-        if parts.count > 0 {
-            (row.parts, row.parts_sent) = (parts.count, parts.sent());
-        }
-        let step = self.apply(row, event, change, now)?;
-
-        match step {
-            Step::Refused => return Ok(step),
-            Step::Stays if parts.count > 0 => self.write(row, now)?,
-            Step::Stays | Step::To(_) => {}
-        }
-        self.name_parts(row, parts, now)?;
-        Ok(step)
-    }
-
-    /// Keeps the gateway's names of an attempt's parts, and takes the receipts that came before them.
-    fn name_parts(
-        &mut self,
-        row: &mut MessageRow,
-        parts: &Parts,
-        now: u64,
-    ) -> Result<(), StoreError> {
-        let names: BTreeSet<&str> = parts.references().collect();
-        // Parts that were not accepted never have a receipt, so that the message is never delivered by those of others.
-        let missing = parts.count.saturating_sub(parts.sent()) as usize;
-        let needed = row_limit(names.len() + missing);
-
-        for reference in &names {
-            // A gateway that gives a name twice: receipts are of the newer one.
-            self.connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO parts (gateway, reference, seq, attempt, needed) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(params![row.gateway, reference, row.seq, row.attempt, needed])?;
-        }
-
-        for reference in names {
-            self.take_early_receipts(row, reference, now)?;
-        }
-        Ok(())
     }
 
     /// The message and attempt of a gateway's name.

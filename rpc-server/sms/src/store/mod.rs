@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod list;
 mod numbers;
+mod parts;
 mod read;
 mod receipt;
 mod row;
@@ -33,8 +34,8 @@ pub use read::{EventFilter, EventPage};
 pub use transitions::Transitions;
 pub use types::{
     Accepted, AttemptEnd, AttemptEvent, ClaimRules, Claimed, Content, Event, GatewaySwitch,
-    Message, NewMessage, OptOut, OptOutScope, QueueCounts, Receipt, ReceiptState, Resend, Revealed,
-    Swept, Viewer,
+    Message, NewMessage, OptOut, OptOutScope, QueueCounts, Receipt, ReceiptScope, ReceiptState,
+    Resend, Revealed, Swept, Viewer,
 };
 
 use crate::limits::Rate;

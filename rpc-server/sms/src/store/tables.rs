@@ -348,6 +348,7 @@ impl Tables {
                 ..Change::default()
             };
             self.apply(&mut row, Event::NoAnswer, change, now)?;
+            self.settle_parts(&mut row, now)?;
         }
 
         self.connection.execute_batch("COMMIT")?;

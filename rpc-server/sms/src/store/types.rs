@@ -233,10 +233,21 @@ pub struct Receipt {
     pub reference: Option<String>,
     /// Our name, with the attempt.
     pub id: Option<AttemptId>,
+    /// What the receipts of this gateway are about.
+    pub scope: ReceiptScope,
     /// What it says.
     pub state: ReceiptState,
     /// Why it was not delivered.
     pub error: Option<String>,
+}
+
+/// What the receipts of a gateway are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceiptScope {
+    /// A whole message.
+    Message,
+    /// A part of a message: the gateway's answers tell of parts.
+    Part,
 }
 
 /// What a receipt says.

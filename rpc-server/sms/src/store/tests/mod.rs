@@ -4,6 +4,7 @@ mod attempts;
 mod keys;
 mod limits;
 mod parts;
+mod parts_by_id;
 mod power;
 mod reading;
 mod receipts;
@@ -191,6 +192,7 @@ fn receipt_of(reference: &str, state: ReceiptState) -> Receipt {
         gateway: "one".into(),
         reference: Some(reference.into()),
         id: None,
+        scope: ReceiptScope::Message,
         state,
         error: None,
     }

@@ -161,7 +161,7 @@ async fn a_receipt_with_our_id_and_the_name_of_a_part_is_of_that_part() {
     let (id, _) = ended(&outbox, all).await;
 
     let of_both = |name: &str| Receipt {
-        id: Some(AttemptId { id, attempt: None }),
+        id: Some(AttemptId { id, attempt: 1 }),
         ..receipt_of(name, ReceiptState::Delivered)
     };
     outbox.receipt(of_both("a")).await;

@@ -45,10 +45,8 @@ async fn a_receipt_of_an_earlier_attempt_stops_the_next_one_if_it_arrived() {
     let of_attempt = |attempt, state| Receipt {
         gateway: "one".into(),
         reference: None,
-        id: Some(AttemptId {
-            id,
-            attempt: Some(attempt),
-        }),
+        id: Some(AttemptId { id, attempt }),
+        scope: ReceiptScope::Message,
         state,
         error: None,
     };
