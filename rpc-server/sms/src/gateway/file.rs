@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -12,11 +13,11 @@ use serde_json::json;
 
 use super::{Gateway, Submission};
 use crate::message::Class;
-use crate::store::{Claimed, Content};
+use crate::store::{Claimed, Content, sync_name};
 
-/// Writes each message as a line of JSON.
+/// Writes each message as a line of JSON, which is on disk before the message is `sent`.
 pub struct FileGateway {
-    file: PathBuf,
+    file: Arc<LineFile>,
     codes: CodeTexts,
     pool: BlockingPool,
 }
@@ -33,7 +34,15 @@ pub enum CodeTexts {
 impl FileGateway {
     /// A gateway that appends to a file, which is made where it is missing.
     pub fn new(file: PathBuf, codes: CodeTexts, pool: BlockingPool) -> Self {
-        Self { file, codes, pool }
+        let file = LineFile {
+            path: file,
+            writing: Mutex::new(()),
+        };
+        Self {
+            file: Arc::new(file),
+            codes,
+            pool,
+        }
     }
 
     fn line(&self, message: &Claimed) -> String {
@@ -64,22 +73,16 @@ impl FileGateway {
 
 impl Gateway for FileGateway {
     fn submit<'a>(&'a self, message: &'a Claimed) -> BoxFuture<'a, Submission> {
-        let (file, line) = (self.file.clone(), self.line(message));
+        let (file, line) = (Arc::clone(&self.file), self.line(message));
 
         async move {
-            let written = self
+            let appended = self
                 .pool
-                .run(Caller::default(), move |_| append(&file, &line))
+                .run(Caller::default(), move |_| file.append(&line))
                 .await;
-            match written {
-                Ok(Ok(())) => Submission::accepted(None),
-                Ok(Err(error)) => Submission::NotSent {
-                    error: format!("the file cannot be written: {}", error.kind()),
-                },
-                Err(_) => Submission::NotSent {
-                    error: "the server has no thread for it".into(),
-                },
-            }
+            appended.unwrap_or_else(|_| Submission::NotSent {
+                error: "the server has no thread for it".into(),
+            })
         }
         .boxed()
     }
@@ -93,12 +96,143 @@ impl Gateway for FileGateway {
     }
 }
 
-/// A line is written at once, so that those of several threads do not mix.
-fn append(file: &PathBuf, line: &str) -> io::Result<()> {
-    let mut file = File::options()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(file)?;
-    file.write_all(line.as_bytes())
+/// A file of lines. It is opened for each of them, so that it may be moved away at any time.
+struct LineFile {
+    path: PathBuf,
+    /// Held while a line is written, so that lines do not mix.
+    writing: Mutex<()>,
+}
+
+impl LineFile {
+    fn append(&self, line: &str) -> Submission {
+        let file = match self.write(line) {
+            Ok(file) => file,
+            Err(error) => {
+                return Submission::NotSent {
+                    error: format!("the file cannot be written: {}", error.kind()),
+                };
+            }
+        };
+
+        match file.sync_data() {
+            Ok(()) => Submission::accepted(None),
+            // The line may be on disk nevertheless.
+            Err(error) => Submission::NoAnswer {
+                error: format!(
+                    "the file was written and not brought to the disk: {}",
+                    error.kind()
+                ),
+            },
+        }
+    }
+
+    /// Writes a line as a whole or not at all.
+    fn write(&self, line: &str) -> io::Result<File> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.open()?;
+        let before = file.metadata()?.len();
+
+        let mut last = [b'\n'];
+        if before > 0 {
+            file.read_exact_at(&mut last, before - 1)?;
+        }
+        // A loss of power may have left a piece of a line.
+        let end = if last == *b"\n" { "" } else { "\n" };
+
+        match file.write_all(format!("{end}{line}").as_bytes()) {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                // If this fails, too, the piece is a line by itself.
+                let _ = file.set_len(before);
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        let mut options = File::options();
+        options.read(true).append(true).mode(0o600);
+        match options.open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+
+        let made = options.create(true).open(&self.path)?;
+        sync_name(&self.path)?;
+        Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::message::MessageId;
+    use crate::number::Number;
+    use crate::text::Layout;
+
+    fn message(text: &str) -> Claimed {
+        Claimed {
+            id: MessageId::new(1_764_489_600_000, 7),
+            attempt: 1,
+            tries: 1,
+            to: Number::parse("+8613800138000", None).unwrap(),
+            content: Content::Text(text.into()),
+            sender: None,
+            class: Class::Transactional,
+            layout: Layout::of(text),
+            expires_at: None,
+        }
+    }
+
+    fn gateway(file: PathBuf) -> FileGateway {
+        FileGateway::new(file, CodeTexts::LeftOut, BlockingPool::default())
+    }
+
+    #[tokio::test]
+    async fn a_piece_of_a_line_that_a_loss_of_power_left_does_not_spoil_the_next_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("out.ndjson");
+        fs::write(&file, r#"{"id":"01"#).unwrap();
+
+        let gateway = gateway(file.clone());
+        for text in ["a", "b"] {
+            let submitted = gateway.submit(&message(text)).await;
+            assert_eq!(submitted, Submission::accepted(None));
+        }
+        let written = fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = written.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (3, r#"{"id":"01"#));
+        for (line, text) in lines[1..].iter().zip(["a", "b"]) {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["text"], text);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_is_not_sent_where_its_line_cannot_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = gateway("/dev/full".into()).submit(&message("a")).await;
+        let error = "the file cannot be written: no storage space".into();
+        assert_eq!(full, Submission::NotSent { error });
+
+        let missing = gateway(dir.path().join("none/out.ndjson"));
+        let submitted = missing.submit(&message("a")).await;
+        assert!(
+            matches!(submitted, Submission::NotSent { .. }),
+            "{submitted:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_line_that_may_not_be_on_disk_leaves_its_message_unknown() {
+        // It takes every line, and cannot be synced.
+        let submitted = gateway("/dev/null".into()).submit(&message("a")).await;
+        let error = "the file was written and not brought to the disk: invalid input parameter";
+        let expected = Submission::NoAnswer {
+            error: error.into(),
+        };
+        assert_eq!(submitted, expected);
+    }
 }

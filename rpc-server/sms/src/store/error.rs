@@ -35,6 +35,8 @@ pub enum StoreError {
     },
     /// The file is a database of another program.
     Foreign(PathBuf),
+    /// The key of the numbers is missing, and the outbox has numbers.
+    KeyMissing(PathBuf),
     /// The disk is full.
     Full,
     /// More transitions wait for the disk than may.
@@ -157,6 +159,13 @@ impl fmt::Display for StoreError {
             Self::Foreign(file) => write!(
                 f,
                 "{} is a database of another program; set another `data` in [sms]",
+                file.display()
+            ),
+            Self::KeyMissing(file) => write!(
+                f,
+                "{0} is missing, and the SMS outbox has messages or opt-outs, whose numbers only this key finds; restore it \
+                 from a backup. If it is lost, a new one loses all opt-outs and the counts of limits: \
+                 (umask 077; head -c 32 /dev/urandom >{0})",
                 file.display()
             ),
             Self::Full => f.write_str("the disk of the SMS outbox is full; free some of it"),

@@ -37,9 +37,11 @@ impl Opened {
         // SQLite gives its other files the mode of this one.
         create(file).map_err(StoreError::io("open", file))?;
 
+        let connection = schema::open(file)?;
+        let key = key(&beside(file, "key"), &connection)?;
         Ok(Self {
-            connection: schema::open(file)?,
-            key: key(&beside(file, "key"))?,
+            connection,
+            key,
             lock,
         })
     }
@@ -62,8 +64,7 @@ fn sync_what_is_left(file: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(StoreError::io("open", journal)(error)),
     }
-    let dir = dir_of(file);
-    sync_dir(dir).map_err(StoreError::io("fsync", dir))
+    sync_name(file).map_err(StoreError::io("fsync", dir_of(file)))
 }
 
 fn create(file: &Path) -> std::io::Result<File> {
@@ -85,9 +86,9 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// The key of the HMACs that stand for numbers. It is made where it is missing, on disk before it is used: numbers that
-/// were erased are found again only by the same key.
-fn key(path: &Path) -> Result<hmac::Key, StoreError> {
+/// The key of the HMACs that stand for numbers. A new outbox gets one, on disk before it is used. For one that has numbers
+/// already, no other key will do: it would find no opt-outs, and the messages of no number.
+fn key(path: &Path, connection: &Connection) -> Result<hmac::Key, StoreError> {
     let bytes = match fs::read(path) {
         Ok(bytes) if bytes.len() == KEY_BYTES => bytes,
         Ok(_) => {
@@ -95,7 +96,12 @@ fn key(path: &Path) -> Result<hmac::Key, StoreError> {
                 std::io::Error::other("it is not a key of 32 bytes; restore it from a backup");
             return Err(StoreError::io("use", path)(error));
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_key(path)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if schema::has_numbers(connection)? {
+                return Err(StoreError::KeyMissing(path.to_owned()));
+            }
+            make_key(path)?
+        }
         Err(error) => return Err(StoreError::io("read", path)(error)),
     };
 
@@ -116,7 +122,7 @@ fn make_key(path: &Path) -> Result<Vec<u8>, StoreError> {
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
-        sync_dir(dir_of(path))
+        sync_name(path)
     };
     write().map_err(StoreError::io("write", path))?;
 
@@ -129,7 +135,7 @@ fn dir_of(file: &Path) -> &Path {
     dir.unwrap_or(Path::new("."))
 }
 
-/// Makes the names in a directory durable.
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    File::open(dir)?.sync_all()
+/// Makes the name of a file durable in its directory. It blocks.
+pub(crate) fn sync_name(file: &Path) -> std::io::Result<()> {
+    File::open(dir_of(file))?.sync_all()
 }

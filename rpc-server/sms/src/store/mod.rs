@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 pub use error::{Refusal, StoreError};
+pub(crate) use files::sync_name;
 pub use list::{Filter, Page};
 pub use read::{EventFilter, EventPage};
 pub use transitions::Transitions;

@@ -213,6 +213,12 @@ fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
     Ok(tables > 0)
 }
 
+/// Whether there are names of numbers, which belong to a key.
+pub(super) fn has_numbers(connection: &Connection) -> Result<bool, StoreError> {
+    let query = "SELECT EXISTS (SELECT 1 FROM messages) OR EXISTS (SELECT 1 FROM opt_outs)";
+    Ok(connection.query_row(query, [], |row| row.get(0))?)
+}
+
 /// Opens the database for reading.
 pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

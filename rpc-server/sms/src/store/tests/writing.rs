@@ -42,6 +42,50 @@ async fn a_file_of_another_program_or_a_later_version_is_left_alone() {
 }
 
 #[tokio::test]
+async fn an_outbox_with_numbers_is_not_opened_without_their_key_and_is_again_with_it() {
+    let mut outbox = Outbox::new();
+    let key = outbox.file().with_extension("key");
+    let saved = std::fs::read(&key).unwrap();
+    let open = |outbox: &mut Outbox| {
+        outbox.store = None;
+        Store::open(&outbox.file(), StoreConfig::default(), NOW)
+    };
+
+    // An empty one has nothing that belongs to the key.
+    outbox.store = None;
+    std::fs::remove_file(&key).unwrap();
+    outbox.reopen(NOW);
+    let made = std::fs::read(&key).unwrap();
+    assert_ne!(made, saved);
+
+    let number = Number::parse("+8613800138000", None).unwrap();
+    let opt_out = number.clone();
+    outbox
+        .run(move |store| store.opt_out(&opt_out, Some(OptOutScope::All), NOW))
+        .await
+        .unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let refused = open(&mut outbox).err().unwrap();
+    assert!(matches!(refused, StoreError::KeyMissing(_)), "{refused}");
+    assert!(refused.to_string().contains("restore it from a backup"));
+    assert!(!key.exists());
+
+    std::fs::write(&key, made).unwrap();
+    outbox.reopen(NOW);
+    let found = outbox.store().reader().opt_out(&number).unwrap();
+    assert_eq!(found.map(|found| found.scope), Some(OptOutScope::All));
+
+    outbox
+        .run(move |store| store.opt_out(&number, None, NOW))
+        .await
+        .unwrap();
+    outbox.accepted(message("hello")).await;
+    std::fs::remove_file(&key).unwrap();
+    let refused = open(&mut outbox).err().unwrap();
+    assert!(matches!(refused, StoreError::KeyMissing(_)), "{refused}");
+}
+
+#[tokio::test]
 async fn transitions_that_wait_together_are_answered_each_by_its_own_result() {
     let outbox = Outbox::new();
     let sends = (0..500).map(|place| {
