@@ -12,6 +12,10 @@ use crate::limits::Times;
 use crate::message::{Class, MessageId};
 use crate::states::{Event, State, Step, next};
 
+/// The gateways and states of the messages that wait or are unknown, in the order of their index.
+pub(super) const WAITING: &str =
+    "SELECT gateway, state FROM messages INDEXED BY messages_by_state WHERE state IN (0, 1, 2, 6)";
+
 /// Calling codes whose times are kept: there are fewer than 300.
 pub(super) type Prefixes = HashMap<(Class, String), Times>;
 
@@ -121,20 +125,27 @@ impl Tables {
         self.load_prefixes(now)
     }
 
+    /// Counts the messages that wait. There may be a million: they are counted one by one as the index has them, since SQLite
+    /// would sort all of them by gateway first.
     fn load_counts(&mut self) -> Result<(), StoreError> {
-        self.counts.clear();
-        let mut statement = self.connection.prepare(
-            "SELECT gateway, state, count(*) FROM messages INDEXED BY messages_by_state \
-             WHERE state IN (0, 1, 2, 6) GROUP BY state, gateway",
-        )?;
+        let mut counts: HashMap<String, QueueCounts> = HashMap::new();
+        let mut statement = self.connection.prepare(WAITING)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let counts = self.counts.entry(row.get(0)?).or_default();
+            let gateway = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+            if !counts.contains_key(gateway) {
+                counts.insert(gateway.to_owned(), QueueCounts::default());
+            }
+
+            let counts = counts.get_mut(gateway).expect("it was put in");
             if let Some(count) = count_of(counts, row.get::<_, Column<State>>(1)?.0) {
-                *count = row.get::<_, Column<u64>>(2)?.0;
+                *count += 1;
             }
         }
 
+        drop(rows);
+        drop(statement);
+        self.counts = counts;
         Ok(())
     }
 

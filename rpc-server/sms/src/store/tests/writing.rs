@@ -86,6 +86,48 @@ async fn an_outbox_with_numbers_is_not_opened_without_their_key_and_is_again_wit
 }
 
 #[tokio::test]
+async fn the_messages_that_wait_are_counted_at_the_start_without_sorting_them() {
+    let mut outbox = Outbox::new();
+    let first = outbox.accepted(message("a")).await;
+    outbox.accepted(message("b")).await;
+    let of_two = NewMessage {
+        gateway: "two".into(),
+        not_before: Some(NOW + 1),
+        ..message("c")
+    };
+    outbox.accepted(of_two).await;
+    outbox.claim(1, NOW).await;
+    outbox.reopen(NOW);
+
+    let counts = outbox.store().counts();
+    assert_eq!(outbox.state(first), State::Unknown);
+    let one = QueueCounts {
+        queued: 1,
+        unknown: 1,
+        ..QueueCounts::default()
+    };
+    let two = QueueCounts {
+        scheduled: 1,
+        ..QueueCounts::default()
+    };
+    assert_eq!((counts["one"], counts["two"]), (one, two));
+
+    let connection = rusqlite::Connection::open(outbox.file()).unwrap();
+    let plan: Vec<String> = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {}", tables::WAITING))
+        .unwrap()
+        .query_map([], |row| row.get(3))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(
+        plan.iter()
+            .all(|step| step.contains("COVERING INDEX messages_by_state")),
+        "{plan:?}"
+    );
+}
+
+#[tokio::test]
 async fn transitions_that_wait_together_are_answered_each_by_its_own_result() {
     let outbox = Outbox::new();
     let sends = (0..500).map(|place| {
