@@ -2,7 +2,7 @@ use rpc_client::blocking;
 use rpc_client::sms::{MessageId, MessageQuery, Send, SmsBlockingClient, SmsClient, SmsError};
 use serde_json::{Value, json};
 
-use crate::support::{Ran, Server, rpc_at, start_rpc_at};
+use crate::support::{Ran, Running, Server, rpc_at, start_rpc_at};
 
 const NUMBER: &str = "+8613800138000";
 
@@ -23,6 +23,23 @@ fn until(server: &Server, id: &str, status: &str) {
     ];
     let event = json_of(server.rpc(&watch));
     assert_eq!((&event["id"], &event["to"]), (&json!(id), &json!(status)));
+}
+
+/// A watch of two messages that are sent; it has shown the first.
+fn watch_of_two(server: &Server, address: &str) -> Running {
+    let first = send(server, "before");
+    until(server, &first, "sent");
+
+    let arguments = [
+        "sms", "watch", "--after", "0", "--status", "sent", "--count", "2",
+    ];
+    let mut watch = start_rpc_at(address, &arguments);
+    assert_eq!(next_event(&mut watch)["id"], first);
+    watch
+}
+
+fn next_event(watch: &mut Running) -> Value {
+    serde_json::from_str(&watch.next_line()).unwrap()
 }
 
 #[test]
@@ -243,21 +260,12 @@ fn watch_goes_on_after_a_restart_of_the_server_and_misses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let address = format!("unix:{}", dir.path().join("rpc.sock").display());
     let server = Server::start_at(&address, dir.path());
-    let first = send(&server, "before");
-    until(&server, &first, "sent");
-    let mut watch = start_rpc_at(
-        &address,
-        &[
-            "sms", "watch", "--after", "0", "--status", "sent", "--count", "2",
-        ],
-    );
-    let event: Value = serde_json::from_str(&watch.next_line()).unwrap();
-    assert_eq!(event["id"], first);
+    let mut watch = watch_of_two(&server, &address);
 
     drop(server);
     let server = Server::start_at(&address, dir.path());
     let second = send(&server, "after");
-    let event: Value = serde_json::from_str(&watch.next_line()).unwrap();
+    let event = next_event(&mut watch);
     assert_eq!(event["id"], second);
     assert_eq!(watch.finish().exit, 0);
 }
@@ -267,21 +275,12 @@ fn watch_of_an_outbox_that_is_replaced_says_what_is_lost_and_shows_the_new_one_f
     let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let address = format!("unix:{}", old.path().join("rpc.sock").display());
     let server = Server::start_at(&address, old.path());
-    let first = send(&server, "before");
-    until(&server, &first, "sent");
-    let mut watch = start_rpc_at(
-        &address,
-        &[
-            "sms", "watch", "--after", "0", "--status", "sent", "--count", "2",
-        ],
-    );
-    let event: Value = serde_json::from_str(&watch.next_line()).unwrap();
-    assert_eq!(event["id"], first);
+    let mut watch = watch_of_two(&server, &address);
 
     drop(server);
     let server = Server::start_at(&address, new.path());
     let second = send(&server, "after");
-    let event: Value = serde_json::from_str(&watch.next_line()).unwrap();
+    let event = next_event(&mut watch);
     assert_eq!((&event["id"], &event["event"]), (&json!(second), &json!(3)));
     let finished = watch.finish();
     assert_eq!(finished.exit, 0);
