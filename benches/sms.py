@@ -4,7 +4,8 @@
 1. `send`, accepted and on disk, with 512 in flight on one connection, the server on one core and this program on the
    other; beside it, in turns, an outbox in PostgreSQL: one insert a transaction on 64 connections, by pgbench.
 2. A gateway over HTTP that answers at once, with 64 connections.
-3. A million queued messages: disk, memory, the time to accept them, and the time of the queries that find what is due.
+3. A million queued messages: disk, memory, the time to accept them, the time of the queries that find what is due, and
+   the time and memory of a start.
 """
 
 import argparse
@@ -111,9 +112,10 @@ class Daemon:
     def gateway(self):
         return self.call(GATEWAYS, {})["gateways"][0]
 
-    def memory_mib(self):
+    def memory_mib(self, field="VmRSS"):
+        """Memory of the process; its largest amount so far is `VmHWM`."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+        return int(re.search(rf"{field}:\s+(\d+)", status)[1]) / 1024
 
     def processor_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -247,12 +249,13 @@ def time_of(connection, query, values):
 
 def many(program, count):
     with tempfile.TemporaryDirectory() as work:
-        daemon = Daemon(program, pathlib.Path(work), 1)
+        work = pathlib.Path(work)
+        daemon = Daemon(program, work, 1)
         try:
             daemon.call(PAUSE, {"gateway": "one", "paused": True})
             idle = daemon.memory_mib()
             seconds = daemon.send(count)
-            memory = daemon.memory_mib()
+            memory, most = daemon.memory_mib(), daemon.memory_mib("VmHWM")
             disk = sum(file.stat().st_size for file in daemon.data.glob("sms.sqlite*")) / (1 << 20)
             begun = time.perf_counter()
             assert daemon.gateway()["queued"] == count
@@ -264,8 +267,18 @@ def many(program, count):
                               [int(time.time() * 1000)])
         finally:
             daemon.end()
-    print(f"{count} queued: {count / seconds:.0f}/s, {disk:.0f} MiB of disk, {memory:.0f} MiB of memory ({idle:.0f} before), "
-          f"the next 256 of a gateway in {ready:.2f} ms, what is due in {due:.2f} ms, `gateways` answers in {told:.1f} ms")
+
+        begun = time.perf_counter()
+        daemon = Daemon(program, work, 1)
+        try:
+            started = time.perf_counter() - begun
+            assert daemon.gateway()["queued"] == count
+            after_start = daemon.memory_mib("VmHWM")
+        finally:
+            daemon.end()
+    print(f"{count} queued: {count / seconds:.0f}/s, {disk:.0f} MiB of disk, {memory:.0f} MiB of memory ({idle:.0f} before, at most "
+          f"{most:.0f}), the next 256 of a gateway in {ready:.2f} ms, what is due in {due:.2f} ms, `gateways` answers in "
+          f"{told:.1f} ms; a start takes {started:.1f} s and at most {after_start:.0f} MiB")
 
 
 def main():
@@ -277,7 +290,7 @@ def main():
     options.add_argument("--queued", type=int, default=1_000_000)
     options.add_argument("--only", choices=["send", "gateway", "queued"])
     given = options.parse_args()
-    if POSTGRES is None:
+    if POSTGRES is None and given.only in (None, "send"):
         sys.exit("PostgreSQL is missing: apt-get install postgresql")
     os.sched_setaffinity(0, {CLIENT_CORE})
 
