@@ -305,7 +305,12 @@ class Client:
             told({"item": item})
             resumption.passed(item)
 
-        connection, call = await self.begin_stream(ask, deadline)
+        try:
+            connection, call = await self.begin_stream(ask, deadline)
+        except Failure as failure:
+            if self.wrong == "resume-begun-only":
+                raise
+            connection, call = await self.reopen_stream(failure, resumption, ask, deadline)
         try:
             while True:
                 for _ in range(await wanted.get()):

@@ -108,6 +108,10 @@ FAULTS: Dict[str, Fault] = {
         "does not call a resumable stream again that the server has ended with code 14",
         ["a-resumable-stream-that-ends-with-a-goaway-goes-on-over-another-connection"],
     ),
+    "resume-begun-only": Fault(
+        "does not call a resumable stream again that could not be begun",
+        ["a-resumable-stream-that-cannot-be-begun-waits-for-its-server-with-its-own-params"],
+    ),
     "resume-for-ever": Fault(
         "calls a resumable stream again for ever",
         ["a-resumable-stream-that-brings-nothing-any-more-fails-in-the-end"],

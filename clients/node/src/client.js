@@ -153,7 +153,7 @@ export class Client {
 
     const resumption = resumable.length > 0 ? new Resumption(params, resumable, this.settings) : undefined;
     const stream = new Stream(begin, this.settings, resumption, signal, errors);
-    await stream.begin(params);
+    await stream.start(params);
     return stream;
   }
 

@@ -93,10 +93,26 @@ export class Stream {
     this.#errors = errors;
   }
 
-  /** Makes the first call, or one that goes on behind `failed`. */
-  async begin(params, failed) {
+  /** Makes the first call. Where the stream is resumable, one that cannot be begun is lost as any other. */
+  async start(params) {
+    let failed;
+    for (;;) {
+      try {
+        await this.#makeCall(params, failed);
+        this.#signal?.addEventListener("abort", this.#abort, { once: true });
+        return;
+      } catch (error) {
+        if (!(error instanceof RpcError) || !this.#resumption?.takes(error)) throw error;
+        failed = error;
+      }
+      const pauseMs = this.#resumption.pauseMs(failed);
+      await sleep(pauseMs, undefined, { signal: this.#signal }).catch(() => this.#signal.throwIfAborted());
+    }
+  }
+
+  /** Makes a call; one that goes on behind `failed`, unless it is the first one. */
+  async #makeCall(params, failed) {
     await this.#begin(params, failed, (connection) => this.#callOn(connection));
-    if (failed === undefined) this.#signal?.addEventListener("abort", this.#abort, { once: true });
     if (this.#isClosed) this.#connection.giveUp(this.#call);
   }
 
@@ -196,7 +212,7 @@ export class Stream {
     }
     try {
       await sleep(this.#resumption.pauseMs(failed), undefined, { signal: this.#signal });
-      if (!this.#isClosed) await this.begin(this.#resumption.nextParams, failed);
+      if (!this.#isClosed) await this.#makeCall(this.#resumption.nextParams, failed);
     } catch (error) {
       // An abort has noted its reason.
       if (this.#isClosed) return;

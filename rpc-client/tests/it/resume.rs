@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
-use rpc_client::{BoxService, CallOptions, Client, Code, Items, Service, layers};
+use rpc_client::{BoxService, CallOptions, Client, Code, Service, layers};
 use rpc_core::Resume;
 use rpc_server::{Config, Router, Server, Status, service};
 use serde::{Deserialize, Serialize};
@@ -147,16 +147,6 @@ fn setting(name: &str) -> Option<u64> {
     Some(set.parse().expect(name))
 }
 
-/// Begins the stream. A call that was not sent is the caller's, who calls again.
-async fn begin(numbers: &NumbersClient<Client>, to: u64) -> Items<Result<Number, Status>> {
-    loop {
-        match numbers.follow(0, to).await {
-            Ok(items) => return items,
-            Err(status) => assert_eq!(status.code(), Code::UNAVAILABLE, "{status}"),
-        }
-    }
-}
-
 /// 1,000 cuts by default; `STREAM_CUTS=100000` are more. `STREAM_SEED` cuts again where a run has.
 #[tokio::test(start_paused = true)]
 async fn of_a_stream_that_is_cut_at_random_each_item_comes_once() {
@@ -168,7 +158,7 @@ async fn of_a_stream_that_is_cut_at_random_each_item_comes_once() {
 
     let (client, breaks) = client(Config::default(), bytes).await;
     let numbers = NumbersClient::new(client);
-    let mut items = begin(&numbers, u64::MAX).await;
+    let mut items = numbers.follow(0, u64::MAX).await.unwrap();
     let mut last = 0;
     while (breaks.load(Ordering::Relaxed) as u64) < cuts {
         last += 1;
@@ -177,19 +167,28 @@ async fn of_a_stream_that_is_cut_at_random_each_item_comes_once() {
     drop(items);
 
     // The end comes once, too, wherever the last cut was.
-    let mut items = begin(&numbers, last).await;
+    let mut items = numbers.follow(0, last).await.unwrap();
     for wanted in 1..=last {
         assert_eq!(items.next().await.unwrap().unwrap().n, wanted);
     }
     assert!(items.next().await.is_none());
 }
 
-/// A client whose first connection breaks, after which its server cannot be reached for ten seconds.
-async fn client_of_a_server_that_goes_away() -> Client {
+/// The first connection to a server that cannot be reached for ten seconds.
+#[derive(Clone, Copy, PartialEq)]
+enum First {
+    /// It is made, and breaks: the ten seconds begin.
+    Breaks,
+    /// It cannot be made: the ten seconds have begun already.
+    Fails,
+}
+
+/// A client of a server that is away for ten seconds.
+async fn client_of_a_server_that_is_away(first: First) -> Client {
     let router = Router::new().serve(NumbersServer(Counting)).unwrap();
     let server = Server::builder().router(router).bind().await.unwrap();
     let handle = server.handle();
-    let begun = Mutex::new(None::<Instant>);
+    let begun = Mutex::new((first == First::Fails).then(Instant::now));
 
     let connect = move |_: String| {
         let mut begun = begun.lock().unwrap();
@@ -210,7 +209,7 @@ async fn client_of_a_server_that_goes_away() -> Client {
     Client::builder("far").connector(connect).build()
 }
 
-/// Reads a stream that is away for ten seconds in its middle.
+/// Reads a stream whose server is away for ten seconds.
 async fn check_that_it_comes_back(service: impl Service) {
     let begun = Instant::now();
     let numbers = NumbersClient::new(service);
@@ -225,12 +224,39 @@ async fn check_that_it_comes_back(service: impl Service) {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_goes_on_when_its_server_was_away_for_some_seconds() {
-    check_that_it_comes_back(client_of_a_server_that_goes_away().await).await;
+    check_that_it_comes_back(client_of_a_server_that_is_away(First::Breaks).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_begins_when_its_server_was_away_at_its_first_call() {
+    check_that_it_comes_back(client_of_a_server_that_is_away(First::Fails).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_cannot_be_begun_fails_at_its_deadline() {
+    let client = client_of_a_server_that_is_away(First::Fails).await;
+    let options = CallOptions::new().timeout(Duration::from_secs(3));
+    let numbers = NumbersClient::new(client).with(options);
+    let begun = Instant::now();
+
+    let failure = numbers.follow(0, 40).await.unwrap_err();
+    assert_eq!(failure.code(), Code::DEADLINE_EXCEEDED);
+    assert_eq!(begun.elapsed().as_secs(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_resumable_fails_when_it_cannot_be_begun() {
+    let client = client_of_a_server_that_is_away(First::Fails).await;
+    let begun = Instant::now();
+
+    let failure = NumbersClient::new(client).once(0, 40).await.unwrap_err();
+    assert_eq!(failure.code(), Code::UNAVAILABLE);
+    assert!(begun.elapsed().as_secs() < 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_behind_layers_has_the_back_off_of_its_client() {
-    let client = client_of_a_server_that_goes_away().await;
+    let client = client_of_a_server_that_is_away(First::Breaks).await;
     let layered = client
         .layer(layers::Timeout::new(Duration::from_secs(5)))
         .layer(layers::Retry::new(&rpc_client::Config::default()))

@@ -158,8 +158,8 @@ impl<S: Service> TypedClient<S> {
         }
     }
 
-    /// Sends a request that is answered by a stream; where it is resumable, again from the last cursor when a call is
-    /// lost.
+    /// Sends a request that is answered by a stream. A resumable one is called again, from the last cursor, where a
+    /// call is lost or cannot be begun.
     pub fn stream<'c, R: MethodResult>(
         &'c self,
         request: Result<TypedRequest<'c>, Status>,
@@ -171,21 +171,17 @@ impl<S: Service> TypedClient<S> {
 
         let members = request.resumable();
         let mut request = request.into_request();
-        // A copy for the calls that go on where this one is lost.
-        let further = (!members.is_empty()).then(|| {
-            let series = request.scope.series.get_or_insert_default();
-            (Arc::clone(series), request.clone())
-        });
-        let begun = self.service.call(request);
-
-        let items = move |reply| match further {
-            Some((series, request)) => {
-                let service = Arc::clone(&self.service);
-                Items::new(Resuming::new(service, request, series, members, reply).boxed())
-            }
-            None => Items::new(items_of(reply)),
+        let begun = if members.is_empty() {
+            let call = self.service.call(request);
+            Either::Left(call.map(|reply| reply.map(items_of)))
+        } else {
+            let series = Arc::clone(request.scope.series.get_or_insert_default());
+            let service = Arc::clone(&self.service);
+            let resuming = Resuming::new(service, request.into_owned(), series, members);
+            let begun = resuming.begin();
+            Either::Right(begun.map(|begun| begun.map(StreamExt::boxed)))
         };
-        Either::Left(begun.map(move |reply| reply.map(items).map_err(R::Error::from)))
+        Either::Left(begun.map(|items| items.map(Items::new).map_err(R::Error::from)))
     }
 }
 

@@ -1,5 +1,6 @@
-//! Resumable streams: a call that is lost is made again from its last cursor.
+//! Resumable streams: a call that is lost, or cannot be begun, is made again from its last cursor.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -45,22 +46,38 @@ pub(super) fn items_of(reply: Reply) -> ItemStream {
 }
 
 impl<S: Service> Resuming<S> {
-    /// The items of `reply`, which answers `request`.
+    /// The items that `request` is answered with.
     pub(super) fn new(
         service: Arc<S>,
         request: Request<'static>,
         series: Arc<Series>,
         members: &'static [Resume],
-        reply: Reply,
     ) -> Self {
+        let first = service.call(request.clone()).boxed();
         Self {
             service,
             request,
             series,
             members,
             cursor: None,
-            state: State::Open(items_of(reply)),
+            state: State::Opening(first),
         }
+    }
+
+    /// Waits until a call is begun. One that cannot be is lost as any other: a further call has the same params.
+    pub(super) async fn begin(mut self) -> Result<Self, Status> {
+        poll_fn(|cx| self.poll_begun(cx)).await?;
+        Ok(self)
+    }
+
+    fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        while let State::Opening(call) = &mut self.state {
+            match ready!(call.poll_unpin(cx)) {
+                Ok(reply) => self.state = State::Open(items_of(reply)),
+                Err(status) => self.reopen(status)?,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Notes where the stream goes on behind this item.
@@ -71,10 +88,11 @@ impl<S: Service> Resuming<S> {
         }
     }
 
-    /// Calls again where the call was lost. Otherwise this is how the stream ends.
-    fn reopen(&mut self, status: Status) -> Option<Status> {
+    /// Calls again where the call was lost. Otherwise the stream ends with this failure.
+    fn reopen(&mut self, status: Status) -> Result<(), Status> {
         if status.code() != Code::UNAVAILABLE || self.series.reopenings() >= REOPENINGS_MAX {
-            return Some(status);
+            self.state = State::Ended;
+            return Err(self.failure(status));
         }
 
         self.series.reopen();
@@ -83,7 +101,7 @@ impl<S: Service> Resuming<S> {
             request.params = cursor.params(&request.params);
         }
         self.state = State::Opening(self.service.call(request).boxed());
-        None
+        Ok(())
     }
 
     /// How the stream ends that has failed so. The failure of a further call before its first item is about the cursor; over a
@@ -115,31 +133,27 @@ impl<S: Service> Stream for Resuming<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         loop {
-            let status = match &mut self.state {
-                State::Ended => return Poll::Ready(None),
-                State::Open(items) => match ready!(items.poll_next_unpin(cx)) {
-                    Some(Ok(item)) => {
-                        self.pass(item.as_bytes());
-                        return Poll::Ready(Some(Ok(item)));
-                    }
-                    Some(Err(status)) => self.reopen(status).map(|status| self.failure(status)),
-                    None => {
-                        self.state = State::Ended;
-                        return Poll::Ready(None);
-                    }
-                },
-                State::Opening(call) => match ready!(call.poll_unpin(cx)) {
-                    Ok(reply) => {
-                        self.state = State::Open(items_of(reply));
-                        None
-                    }
-                    Err(status) => self.reopen(status).map(|status| self.failure(status)),
-                },
+            if let Err(status) = ready!(self.poll_begun(cx)) {
+                return Poll::Ready(Some(Err(status)));
+            }
+            let State::Open(items) = &mut self.state else {
+                return Poll::Ready(None);
             };
 
-            if let Some(status) = status {
-                self.state = State::Ended;
-                return Poll::Ready(Some(Err(status)));
+            match ready!(items.poll_next_unpin(cx)) {
+                Some(Ok(item)) => {
+                    self.pass(item.as_bytes());
+                    return Poll::Ready(Some(Ok(item)));
+                }
+                Some(Err(status)) => {
+                    if let Err(status) = self.reopen(status) {
+                        return Poll::Ready(Some(Err(status)));
+                    }
+                }
+                None => {
+                    self.state = State::Ended;
+                    return Poll::Ready(None);
+                }
             }
         }
     }
@@ -172,13 +186,7 @@ mod tests {
         }));
 
         let request = Request::new(100, RawJson::parse("{\"to\":9}").unwrap());
-        let reply = service
-            .call(request.clone())
-            .now_or_never()
-            .unwrap()
-            .unwrap();
-        let series = Arc::default();
-        let resuming = Resuming::new(service, request, series, MEMBERS, reply);
+        let resuming = Resuming::new(service, request, Arc::default(), MEMBERS);
         let items: Vec<_> = resuming.collect().now_or_never().unwrap();
         let number = |item: Item| {
             item.map(|item| {
@@ -222,17 +230,19 @@ mod tests {
         let failure = items[2].as_ref().unwrap_err();
         assert_eq!(failure.message(), "the end");
 
-        let service = Arc::new(service_fn(|_| {
-            let status = Status::out_of_range("after is above last").with_details(&3);
-            std::future::ready(Err(status))
-        }));
-        let lost = stream::iter([
+        let first = Mutex::new(Some([
             Ok(RawJson::parse("{\"n\":7}").unwrap()),
             Err(Status::unavailable("lost")),
-        ]);
+        ]));
+        let service = Arc::new(service_fn(move |_| {
+            let refused = Status::out_of_range("after is above last").with_details(&3);
+            let first = first.lock().unwrap().take();
+            std::future::ready(
+                first.map_or(Err(refused), |items| Ok(Reply::stream(stream::iter(items)))),
+            )
+        }));
         let request = Request::new(100, RawJson::NULL);
-        let reply = Reply::stream(lost);
-        let resuming = Resuming::new(service, request, Arc::default(), MEMBERS, reply);
+        let resuming = Resuming::new(service, request, Arc::default(), MEMBERS);
         let items: Vec<_> = resuming.collect().now_or_never().unwrap();
         let gap = items[1].as_ref().unwrap_err();
         assert_eq!(gap.code(), Code::OUT_OF_RANGE);
@@ -248,5 +258,47 @@ mod tests {
         let (items, asked) = collect(vec![(vec![], Code::UNAVAILABLE)]);
         assert_eq!(items.len(), 1);
         assert_eq!(asked.len(), 1 + REOPENINGS_MAX as usize);
+    }
+    /// What a stream comes to whose first calls fail so, and how often it was called.
+    fn begin_behind(failures: &'static [Code]) -> (Result<(), Status>, usize) {
+        let calls = Arc::<Mutex<usize>>::default();
+        let counted = Arc::clone(&calls);
+        let service = Arc::new(service_fn(move |request: Request<'static>| {
+            assert_eq!(request.params.as_str(), "{\"after\":4}");
+            let mut calls = counted.lock().unwrap();
+            *calls += 1;
+            std::future::ready(match failures.get(*calls - 1) {
+                Some(code) => Err(Status::new(*code, "not begun")),
+                None => Ok(Reply::stream(stream::empty::<Result<(), Status>>())),
+            })
+        }));
+
+        let request = Request::new(100, RawJson::parse("{\"after\":4}").unwrap());
+        let resuming = Resuming::new(service, request, Arc::default(), MEMBERS);
+        let begun = resuming.begin().now_or_never().unwrap().map(drop);
+        let calls = *calls.lock().unwrap();
+        (begun, calls)
+    }
+
+    #[test]
+    fn a_stream_that_cannot_be_begun_is_called_again_with_its_own_params() {
+        let (begun, calls) = begin_behind(&[Code::UNAVAILABLE; 3]);
+        assert!(begun.is_ok());
+        assert_eq!(calls, 4);
+    }
+
+    #[test]
+    fn a_stream_that_cannot_be_begun_fails_in_the_end_and_at_once_for_any_other_reason() {
+        let (begun, calls) = begin_behind(&[Code::UNAVAILABLE; 99]);
+        assert_eq!(begun.unwrap_err().code(), Code::UNAVAILABLE);
+        assert_eq!(calls, 1 + REOPENINGS_MAX as usize);
+
+        let (begun, calls) = begin_behind(&[Code::UNAVAILABLE, Code::OUT_OF_RANGE]);
+        let failure = begun.unwrap_err();
+        assert_eq!(
+            (failure.code(), failure.message()),
+            (Code::OUT_OF_RANGE, "not begun")
+        );
+        assert_eq!(calls, 2);
     }
 }

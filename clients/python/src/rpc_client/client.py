@@ -168,8 +168,8 @@ class Client:
 
         It has no deadline but `timeout`, in seconds. Leave it with `async with`, or `aclose()`, so that the server learns of it.
         `errors` are the classes of the service's own codes. `resumable`, for commands that the server describes so, has pairs
-        of a member of each item and the param that takes it: where the connection is lost, or its server goes away, the
-        command is called again behind the last item. A place that the server does not know any more ends the stream with the
+        of a member of each item and the param that takes it: where the connection is lost or cannot be made, or its
+        server goes away, the command is called again behind the last item. A place that the server does not know any more ends the stream with the
         server's code, 9 or 11.
 
         Raises `RpcError` where it cannot begin; what fails later is raised behind the items that came before.
@@ -191,8 +191,10 @@ class Client:
             connection.begin(call, rest, deadline, False)
             return call
 
-        resumption = Resumption(begin, params, resumable, self.settings) if resumable else None
-        return Stream(await begin(params, None), resumption, errors)
+        if not resumable:
+            return Stream(await begin(params, None), None, errors)
+        resumption = Resumption(begin, params, resumable, self.settings)
+        return Stream(await resumption.begin(), resumption, errors)
 
     async def connect(self) -> None:
         """Opens a connection now, unless one is open. Calls open it by themselves. Raises `RpcError`."""

@@ -78,6 +78,13 @@ class Resumption:
         # Calls since the last item.
         self._reopenings = 0
 
+    async def begin(self) -> StreamCall:
+        """The first call. One that cannot be begun is lost as any other. Raises the failure where the stream ends with it."""
+        try:
+            return await self._begin(self._params, None)
+        except RpcError as error:
+            return await self.reopen(error)
+
     def passed(self, item: Any) -> None:
         """Notes an item that its reader gets. One without a cursor leaves the place where it was."""
         self._reopenings = 0
