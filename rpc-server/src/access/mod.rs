@@ -28,7 +28,7 @@ use crate::tls::ServerTls;
 use failures::Failures;
 pub(crate) use grants::CommandSet;
 pub use grants::{GrantError, Grants};
-pub(crate) use policy::Policy;
+pub(crate) use policy::{Beginnings, Policy};
 #[cfg(feature = "tokens")]
 pub use tokens::{Tokens, TokensError};
 

@@ -24,6 +24,18 @@ pub(crate) struct Policy {
     pub(crate) tls: Option<ServerTls>,
     /// Nothing is served here but the pages.
     pub(crate) is_for_pages: bool,
+    /// Whether a connection says of a stream without an item that it has begun. Only one in memory does.
+    pub(crate) beginnings: Beginnings,
+}
+
+/// What a connection says of a stream that has begun and has no item yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Beginnings {
+    /// Nothing, as the protocol has no line for it.
+    #[default]
+    Silent,
+    /// A line of its own, for the head of an HTTP response.
+    Told,
 }
 
 impl Policy {

@@ -18,6 +18,15 @@ use super::stream::StreamStep;
 use crate::dispatch::builtin;
 use crate::metrics::add;
 
+/// Writes the line of a stream that has begun and has no item yet: `more` without `data`.
+fn encode_beginning(out: &mut Vec<u8>, id: Option<u64>) {
+    let item = match id {
+        Some(id) => format!("{{\"id\":{id},\"code\":0,\"more\":true}}\n"),
+        None => "{\"code\":0,\"more\":true}\n".to_owned(),
+    };
+    out.extend_from_slice(item.as_bytes());
+}
+
 impl<IO> Session<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -234,6 +243,10 @@ where
 
             let output = self.output.len();
             let end = match step {
+                StreamStep::Begun => {
+                    encode_beginning(self.output.buffer(), terms.place.id());
+                    continue;
+                }
                 StreamStep::Items { items, bytes, time } => {
                     self.clock.spend(time, &self.host.crowd);
                     self.output.make_room_for(bytes);

@@ -18,6 +18,7 @@ use parked::Parked;
 use super::call::{Call, ReplyOrder, Terms};
 use super::order::{Order, Ordered};
 use super::stream::{Credit, StreamCall, StreamStep};
+use crate::access::Beginnings;
 
 /// Calls that were accepted and are not over.
 #[derive(Default)]
@@ -111,13 +112,22 @@ impl InFlight {
         items: ItemStream,
         credit: Option<Credit>,
         item_bytes_max: usize,
+        beginnings: Beginnings,
     ) {
         let (abort, registration) = AbortHandle::new_pair();
         let credit = credit.map(Arc::new);
         let parked = self.parked.get_or_insert_default();
 
         let held = peer.hold(terms.held_bytes());
-        let stream = StreamCall::new(items, terms, credit.clone(), item_bytes_max, held);
+        let credit_of_stream = credit.clone();
+        let stream = StreamCall::new(
+            items,
+            terms,
+            credit_of_stream,
+            item_bytes_max,
+            held,
+            beginnings,
+        );
         parked.streams.push(Abortable::new(stream, registration));
         parked.occupy(terms, abort, credit);
     }

@@ -54,8 +54,9 @@ where
                 }
 
                 self.stats.parked(terms.command);
+                let beginnings = self.policy.beginnings;
                 self.in_flight
-                    .add_stream(&self.peer, *terms, items, credit, limit);
+                    .add_stream(&self.peer, *terms, items, credit, limit, beginnings);
                 return;
             }
 

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::crowd::InCrowd;
 use super::session::Session;
 use super::{Connection, Host};
+#[cfg(feature = "http")]
+use crate::access::Beginnings;
 use crate::access::Policy;
 #[cfg(feature = "http")]
 use crate::http::{Handover, Open, Pipe};
@@ -106,6 +108,7 @@ fn handover<IO>(open: Connection<IO>) -> Handover<IO> {
     // What it executes is not asked for pages.
     let calls = Arc::new(Policy {
         is_for_pages: false,
+        beginnings: Beginnings::Told,
         ..Policy::clone(&policy)
     });
     let http = Arc::clone(&host.http);

@@ -14,6 +14,7 @@ use rpc_core::{HeldBytes, RawJson, Status};
 use tokio::time::{Instant, Sleep};
 
 use super::call::{Terms, too_long};
+use crate::access::Beginnings;
 use crate::layers::report_panic;
 use crate::sync::{AtomicBool, AtomicU64};
 
@@ -44,6 +45,8 @@ pub(super) struct StreamCall {
     /// How many items it gave the last time: as many are expected now.
     items_last: usize,
     held: HeldBytes,
+    /// Whether to say that it has begun, where its first item is not ready at once.
+    beginning: Beginnings,
 }
 
 /// Items that may be sent together.
@@ -63,6 +66,8 @@ pub(super) struct StepTime {
 
 /// Lines of a stream.
 pub(super) enum StreamStep {
+    /// It has begun, and waits for its first item.
+    Begun,
     /// One item or more, and the number of their bytes.
     Items {
         items: Vec<RawJson<'static>>,
@@ -98,6 +103,7 @@ impl StreamCall {
         credit: Option<Arc<Credit>>,
         item_bytes_max: usize,
         held: HeldBytes,
+        beginning: Beginnings,
     ) -> Self {
         Self {
             terms,
@@ -112,6 +118,7 @@ impl StreamCall {
             has_ended: false,
             items_last: 0,
             held,
+            beginning,
         }
     }
 
@@ -145,8 +152,15 @@ impl StreamCall {
         }
         match self.end.take() {
             Some(end) => Poll::Ready(StreamStep::End(end)),
+            None if self.tells_beginning() => Poll::Ready(StreamStep::Begun),
             None => Poll::Pending,
         }
+    }
+
+    /// Whether it is said now that the stream has begun: once, and not behind an item. The stream is polled again behind it.
+    fn tells_beginning(&mut self) -> bool {
+        let beginning = std::mem::take(&mut self.beginning);
+        beginning == Beginnings::Told && self.items_last == 0
     }
 
     /// Takes the items that are ready and may be sent, up to a share of them. Returns how the stream ends behind them,

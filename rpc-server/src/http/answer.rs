@@ -260,7 +260,7 @@ fn behind(
 async fn authenticate(desk: &Desk) -> Result<(), Response<Body>> {
     desk.authenticate();
     let failure = match poll_fn(|cx| desk.poll_answer(cx)).await {
-        Some(Line::Success(_) | Line::Item(_)) => return Ok(()),
+        Some(Line::Success(_) | Line::Item(_) | Line::Begun) => return Ok(()),
         Some(Line::Failure(failure)) => failed(status_of(failure.code), &failure),
         None => gone(),
     };

@@ -195,6 +195,7 @@ impl StreamBody {
     /// Writes a line; none where the connection has ended without the end of the stream.
     fn push(&mut self, line: Option<Line>) {
         match line {
+            Some(Line::Begun) => {}
             Some(Line::Item(item)) => self.form.push_item(&mut self.out, &item),
             Some(Line::Success(_)) => {
                 self.form.push_success(&mut self.out);

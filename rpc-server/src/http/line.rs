@@ -9,6 +9,9 @@ use rpc_core::frame::FromServer;
 pub(super) enum Line {
     /// The end of a call that succeeded, with its data if it has any.
     Success(Option<Bytes>),
+    /// A stream has begun, and its first item is not there yet. It is the connection in memory that says so; the protocol
+    /// has no such line.
+    Begun,
     /// An item of a stream that goes on.
     Item(Bytes),
     Failure(Failure),
@@ -60,6 +63,8 @@ impl Said {
         let data_of = |data: &[u8]| line.slice_ref(&data[..data.len() - 1]);
         if success == b"}" {
             Self::Answer(Line::Success(None))
+        } else if success == b",\"more\":true}" {
+            Self::Answer(Line::Begun)
         } else if let Some(data) = success.strip_prefix(b",\"data\":") {
             Self::Answer(Line::Success(Some(data_of(data))))
         } else if let Some(data) = success.strip_prefix(b",\"more\":true,\"data\":") {

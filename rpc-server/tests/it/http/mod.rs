@@ -95,6 +95,41 @@ async fn wait() -> Reply {
     Reply::stream(stream::iter([Ok(1)]).chain(stream::pending()))
 }
 
+/// Where a stream waits at the gate, and what it comes to behind it.
+#[derive(serde::Deserialize)]
+struct Late {
+    waits: Waits,
+    fails: bool,
+}
+
+#[derive(PartialEq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Waits {
+    BeforeItBegins,
+    BeforeItsItem,
+}
+
+/// A stream of one item, or of a failure.
+async fn late(State(rig): State<Rig>, Params(late): Params<Late>) -> Result<Reply, Status> {
+    let running = rig.probe.enter();
+    let gate = rig.gate.unwrap();
+    let end = match late.fails {
+        true => Err(Status::data_loss("nothing came")),
+        false => Ok(1),
+    };
+    if late.waits == Waits::BeforeItBegins {
+        gate.pass().await;
+        running.finish();
+        return end.map(|item| Reply::stream(stream::iter([Ok(item)])));
+    }
+
+    Ok(Reply::stream(stream::once(async move {
+        gate.pass().await;
+        running.finish();
+        end
+    })))
+}
+
 fn router(rig: &Rig) -> Router<Rig> {
     let named = |method| Descriptor::new("test", method);
     Router::with_state(rig.clone())
@@ -106,6 +141,7 @@ fn router(rig: &Rig) -> Router<Rig> {
         .and_then(|router| router.route(105, Route::new(nothing).describe(named("nothing"))))
         .and_then(|router| router.route(106, Route::new(wait).describe(named("wait"))))
         .and_then(|router| router.route(107, Route::new(slow).describe(named("slow"))))
+        .and_then(|router| router.route(108, Route::new(late).describe(named("late"))))
         .unwrap()
 }
 
@@ -190,6 +226,23 @@ impl Response {
 
 /// The next response of a connection.
 async fn response(client: &mut Client<TcpStream>) -> Response {
+    let mut found = head(client).await;
+    if found.header("transfer-encoding") == "chunked" {
+        found.is_whole = read_chunks(client, &mut found.body).await;
+    } else {
+        let length = found.header("content-length").parse().unwrap_or(0);
+        let mut body = vec![0; length];
+        timeout(PATIENCE, client.io.read_exact(&mut body))
+            .await
+            .unwrap()
+            .unwrap();
+        found.body = String::from_utf8(body).unwrap();
+    }
+    found
+}
+
+/// The head of the next response of a connection; its body is not read.
+async fn head(client: &mut Client<TcpStream>) -> Response {
     let first = client.line().await;
     let status = first
         .strip_prefix("HTTP/1.1 ")
@@ -205,24 +258,12 @@ async fn response(client: &mut Client<TcpStream>) -> Response {
         headers.insert(name.to_lowercase(), value.to_owned());
     }
 
-    let mut found = Response {
+    Response {
         status,
         headers,
         body: String::new(),
         is_whole: true,
-    };
-    if found.header("transfer-encoding") == "chunked" {
-        found.is_whole = read_chunks(client, &mut found.body).await;
-    } else {
-        let length = found.header("content-length").parse().unwrap_or(0);
-        let mut body = vec![0; length];
-        timeout(PATIENCE, client.io.read_exact(&mut body))
-            .await
-            .unwrap()
-            .unwrap();
-        found.body = String::from_utf8(body).unwrap();
     }
-    found
 }
 
 /// Reads a chunked body. Returns whether it has an end.

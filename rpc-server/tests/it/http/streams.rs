@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::{Http, Rig, post, response, router};
+use super::{Http, Rig, head, post, read_chunks, response, router};
 use crate::crowd::pipeline;
 use crate::sockets::{pass, until};
 use crate::support::{Client, Gate, PATIENCE, TestServer};
@@ -81,6 +81,76 @@ async fn until_no_bytes_move(http: &Http) {
         }
     };
     timeout(PATIENCE, wait).await.expect("the sockets fill");
+}
+
+async fn with_closed_gate() -> (Http, Gate) {
+    let gate = Gate::closed();
+    let rig = Rig {
+        gate: Some(gate.clone()),
+        ..Rig::default()
+    };
+    let http = Http::of(Server::builder(), rig, |options| options).await;
+    (http, gate)
+}
+
+#[tokio::test]
+async fn the_head_of_a_stream_is_sent_before_its_first_item() {
+    let (http, gate) = with_closed_gate().await;
+    for (kind, item, failure) in [
+        ("application/x-ndjson", "1\n", "{\"code\":15,"),
+        ("text/event-stream", "data: 1\n\n", "event: error\n"),
+    ] {
+        for fails in [false, true] {
+            let mut client = http.connect().await;
+            let accept = format!("Accept: {kind}\r\n");
+            let late = json!({"waits": "before_its_item", "fails": fails}).to_string();
+            client.send(post("/test.late", &accept, &late)).await;
+
+            // The gate is closed.
+            let head = head(&mut client).await;
+            assert_eq!((head.status, head.code()), (200, "0"));
+            assert_eq!(head.header("content-type"), kind);
+
+            gate.let_pass(1);
+            let mut body = String::new();
+            let is_whole = read_chunks(&mut client, &mut body).await;
+            let begins = if fails { failure } else { item };
+            assert!(body.starts_with(begins), "{kind}: {body}");
+            assert_eq!(is_whole, !fails || kind == "text/event-stream");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_has_not_begun_has_no_head_and_its_failure_is_a_status() {
+    let (http, gate) = with_closed_gate().await;
+    for (fails, status, code) in [(false, 200, "0"), (true, 500, "15")] {
+        let mut client = http.connect().await;
+        let late = json!({"waits": "before_it_begins", "fails": fails}).to_string();
+        client.send(post("/test.late", "", &late)).await;
+        until(|| http.rig.probe.running() == 1).await;
+
+        gate.let_pass(1);
+        let response = response(&mut client).await;
+        assert_eq!((response.status, response.code()), (status, code));
+        assert!(response.is_whole);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_over_the_wire_has_no_line_before_its_first_item() {
+    let (http, gate) = with_closed_gate().await;
+    let mut client = http.connect().await;
+    let late = json!({"waits": "before_its_item", "fails": false});
+    client
+        .send(format!("{{\"id\":1,\"cmdid\":108,\"params\":{late}}}\n"))
+        .await;
+    until(|| http.rig.probe.running() == 1).await;
+    let answer = client.ask("{\"id\":2,\"cmdid\":0}").await;
+    assert_eq!(answer["id"], 2);
+
+    gate.let_pass(1);
+    assert!(client.line().await.contains("\"more\":true,\"data\":1"));
 }
 
 #[tokio::test]
