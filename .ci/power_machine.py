@@ -18,20 +18,26 @@ import rpc_client  # noqa: E402
 # Debian's own Python, which has Debian's pyfuse3.
 PYTHON = "/usr/bin/python3"
 SECONDS_MAX = 120
+# Of each call of apt-get, which waits for mirrors and for the lock of others.
+INSTALL_S_MAX = 300
 
 
 class Failure(Exception):
     """What must hold does not."""
 
 
+class NotMounted(Failure):
+    """The file system has ended instead of being there."""
+
+
 @contextlib.asynccontextmanager
-async def soon(what):
+async def soon(what, seconds=SECONDS_MAX):
     """Fails unless something is done in good time, on a machine that may be busy."""
     try:
-        async with asyncio.timeout(SECONDS_MAX):
+        async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise Failure(f"not in {SECONDS_MAX} s: {what}") from None
+        raise Failure(f"not in {seconds} s: {what}") from None
 
 
 def missing():
@@ -44,20 +50,26 @@ def missing():
     def lacks():
         if shutil.which("fusermount3") is None:
             return "fusermount3 is missing"
-        imported = subprocess.run([PYTHON, "-c", "import pyfuse3, trio"], check=False, capture_output=True, text=True)
-        return imported.stderr
+        imported = [PYTHON, "-c", "import pyfuse3, trio"]
+        return subprocess.run(imported, check=False, capture_output=True, text=True, timeout=SECONDS_MAX).stderr
 
     if lacks():
         as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
         for command in ["update", "-qq"], ["install", "-y", "-qq", "python3-pyfuse3", "fuse3"]:
+            # `timeout` ends it with its children, as root where it runs as root.
+            bounded = [*as_root, "timeout", "--kill-after=10", str(INSTALL_S_MAX), "apt-get", *command]
             with contextlib.suppress(FileNotFoundError):
-                subprocess.run([*as_root, "apt-get", *command], check=False, stdout=subprocess.DEVNULL)
+                subprocess.run(bounded, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     lines = lacks().splitlines()
     return f"python3-pyfuse3 and fuse3 cannot be had: {lines[-1]}" if lines else None
 
 
 class PowerDisk:
     """A folder, shown by a file system that drops what was not synced. Leaving it unmounts it."""
+
+    # The file system, and how long it may take to come and to go.
+    PROGRAM = [PYTHON, HERE / "power_fs.py"]
+    SECONDS_MAX = SECONDS_MAX
 
     def __init__(self, folder, mount, options):
         self.folder, self.mount, self.options = folder, mount, options
@@ -67,12 +79,18 @@ class PowerDisk:
 
     async def __aenter__(self):
         self.mount.mkdir(exist_ok=True)
-        command = [PYTHON, HERE / "power_fs.py", self.folder, self.mount, *self.options]
+        command = [*self.PROGRAM, self.folder, self.mount, *self.options]
         pipe = asyncio.subprocess.PIPE
         self.process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
-        if await self.process.stdout.readline() != b"mounted\n":
+        try:
+            async with soon("the file system is mounted", self.SECONDS_MAX):
+                said = await self.process.stdout.readline()
+        except Failure:
             await self.__aexit__()
-            raise Failure(f"the file system was not mounted: {(await self.process.stderr.read()).decode()}")
+            raise
+        if said != b"mounted\n":
+            await self.__aexit__()
+            raise NotMounted(f"the file system was not mounted: {(await self.process.stderr.read()).decode()}")
         self.reading = asyncio.create_task(self._read())
         return self
 
@@ -109,7 +127,7 @@ class PowerDisk:
         # The end of its input ends it.
         self.process.stdin.close()
         try:
-            async with soon("the file system is unmounted"):
+            async with soon("the file system is unmounted", self.SECONDS_MAX):
                 await self.process.wait()
         finally:
             if self.process.returncode is None:
@@ -117,7 +135,7 @@ class PowerDisk:
                 await self.process.wait()
             mounts = pathlib.Path("/proc/self/mounts").read_text()
             if f" {self.mount} " in mounts:
-                subprocess.run(["fusermount3", "-u", "-z", self.mount], check=True)
+                subprocess.run(["fusermount3", "-u", "-z", self.mount], check=True, timeout=SECONDS_MAX)
 
 
 class Daemon:

@@ -45,6 +45,26 @@ def try_sectors():
     must("without holes, zeros are at the end only", not any(0 in left for left in lefts))
 
 
+class Hangs(PowerDisk):
+    """A file system that never comes, nor goes by itself."""
+
+    PROGRAM = ["/bin/sh", "-c", "exec sleep 1000"]
+    SECONDS_MAX = 0.5
+
+
+async def try_a_mount_that_hangs(work):
+    """A file system that does not come is given up, and its process is gone."""
+    hanging = Hangs(work / "folder", work / "mount", [])
+    try:
+        async with hanging:
+            pass
+    except Failure as failure:
+        must(f"it is said what did not come: {failure}", "mounted" in str(failure))
+    else:
+        raise Failure("a file system that does not come is taken for one that is there")
+    must("its process is gone", hanging.process.returncode is not None)
+
+
 async def try_files(work):
     """What the daemon and SQLite do with files works; synced files and names are there after each loss of power."""
     folder, kept = work / "try", set()
