@@ -15,6 +15,8 @@ mod layers;
 mod loss;
 mod metrics;
 mod modes;
+#[path = "../../../rpc-server/tests/needs/mod.rs"]
+mod needs;
 mod pipe;
 mod ready;
 mod reconnect;

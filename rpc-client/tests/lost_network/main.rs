@@ -17,6 +17,8 @@ mod case;
 mod client;
 mod fault;
 mod namespaces;
+#[path = "../../../rpc-server/tests/needs/mod.rs"]
+mod needs;
 mod probes;
 mod server;
 mod shipping;
@@ -61,7 +63,7 @@ async fn main() -> Result<ExitCode> {
 /// `outage` is how long the network of a service that logs is lost.
 async fn check(cases: &[Case], outage: Duration) -> Result<ExitCode> {
     if let Err(missing) = namespaces::is_possible().await {
-        println!("skipped: {missing}");
+        needs::leave_out(&missing);
         return Ok(ExitCode::SUCCESS);
     }
     let mut terminate = signal(SignalKind::terminate())?;

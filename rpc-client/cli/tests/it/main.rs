@@ -7,6 +7,8 @@ mod generate;
 mod lock;
 mod log;
 mod log_doc;
+#[path = "../../../../rpc-server/tests/needs/mod.rs"]
+mod needs;
 mod ping;
 mod pipe;
 mod server;

@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::{Endpoints, eager};
+use crate::needs;
 use rpc_client::Config;
 
 /// An etcd of one member, with its data in a directory of its own.
@@ -20,17 +21,12 @@ struct Etcd {
 }
 
 impl Etcd {
-    /// `None` on a machine without etcd; `.ci/run` installs it, so that there these tests always run.
+    /// `None` on a machine without etcd.
     async fn start() -> Option<Self> {
-        if Command::new("etcd")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status()
-            .is_err()
-        {
-            eprintln!("skipped: there is no `etcd`; Debian's package is etcd-server");
+        if !needs::has("etcd", "etcd-server") {
             return None;
         }
+
         for _ in 0..5 {
             let directory = tempfile::tempdir().unwrap();
             let (client_port, peer_port) = (free_port(), free_port());

@@ -14,6 +14,8 @@ mod log_repeats;
 mod log_service;
 mod log_tail;
 mod loggers;
+#[path = "../../../tests/needs/mod.rs"]
+mod needs;
 mod sms;
 mod sms_kill;
 mod sms_metrics;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::life::Life;
+use crate::needs;
 
 const UDP: &str = "udp:127.0.0.1:0";
 const TCP: &str = "tcp:127.0.0.1:0";
@@ -326,14 +327,7 @@ async fn an_address_that_other_machines_reach_or_another_process_has_is_refused(
 
 #[tokio::test]
 async fn what_logger_of_util_linux_sends_has_its_service_level_and_text() {
-    if Command::new("logger").arg("--version").output().is_err() {
-        // `.ci/run` sets the variable, so that there it is seen to run.
-        let is_forbidden = std::env::var_os("RPC_TESTS_NO_SKIP").is_some();
-        assert!(
-            !is_forbidden,
-            "`logger` is not installed (Debian: bsdutils)"
-        );
-        eprintln!("SKIPPED: `logger` is not installed (Debian: bsdutils)");
+    if !needs::has("logger", "bsdutils") {
         return;
     }
 
@@ -394,4 +388,27 @@ async fn what_logger_of_util_linux_sends_has_its_service_level_and_text() {
         }
     }
     life.end().await;
+}
+
+#[test]
+fn a_test_whose_program_is_missing_is_left_out_unless_none_may_be() {
+    let nothing = tempfile::tempdir().unwrap();
+    let run = |no_skip: &str| {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("syslog::what_logger_of_util_linux_sends_has_its_service_level_and_text")
+            .env("PATH", nothing.path())
+            .env(needs::NO_SKIP, no_skip)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("`logger` is not installed"), "{said}");
+        (output.status.success(), said)
+    };
+
+    let (is_passed, said) = run("");
+    assert!(is_passed && said.contains("1 passed"), "{said}");
+    let (is_passed, said) = run("1");
+    assert!(!is_passed && said.contains("1 failed"), "{said}");
 }

@@ -14,6 +14,8 @@ mod index;
 mod keys;
 #[cfg(unix)]
 mod kill;
+#[path = "../../../../tests/needs/mod.rs"]
+mod needs;
 #[cfg(target_os = "linux")]
 mod power;
 mod read;
@@ -38,13 +40,6 @@ use super::*;
 
 /// How long a test waits for what must happen: never that long, if it happens.
 const LONG: Duration = Duration::from_secs(60);
-
-/// Says that a test is skipped, since this machine cannot run it. With `RPC_TESTS_NO_SKIP`, as in `.ci/run`, it fails.
-fn skip(why: &str) {
-    let is_forbidden = std::env::var_os("RPC_TESTS_NO_SKIP").is_some();
-    assert!(!is_forbidden, "the test cannot run: {why}");
-    eprintln!("SKIPPED: {why}");
-}
 
 fn open_with(dir: &Path, config: LogConfig) -> Result<LogStore, StoreError> {
     LogStore::open(dir, config, &BlockingPool::default())

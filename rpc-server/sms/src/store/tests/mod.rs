@@ -3,6 +3,8 @@
 mod attempts;
 mod keys;
 mod limits;
+#[path = "../../../../tests/needs/mod.rs"]
+mod needs;
 mod parts;
 mod parts_by_id;
 mod power;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::super::{numbered, shipped, wait_for};
 use crate::log::entries;
+use crate::needs;
 use crate::support::{Running, Server, start_rpc_at};
 
 /// Where Debian and others have the program.
@@ -26,17 +27,14 @@ struct Journal {
 }
 
 impl Journal {
-    /// `None` on a machine without these programs; `.ci/run` installs them, and sees that the test is not skipped.
+    /// `None` on a machine without these programs.
     fn new() -> Option<Self> {
-        let remote = REMOTE.iter().map(Path::new).find(|path| path.exists());
-        let version = Command::new("journalctl")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status();
-        let (Some(remote), Ok(_)) = (remote, version) else {
-            eprintln!(
-                "skipped: there is no `journalctl` or no `systemd-journal-remote`; Debian's packages are systemd and \
-                 systemd-journal-remote"
+        if !needs::has("journalctl", "systemd") {
+            return None;
+        }
+        let Some(remote) = REMOTE.iter().map(Path::new).find(|path| path.exists()) else {
+            needs::leave_out(
+                "`systemd-journal-remote` is not installed (Debian: systemd-journal-remote)",
             );
             return None;
         };
