@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Fields;
+use super::{Fields, FieldsRef};
 use crate::api::UnknownName;
 
 /// Largest [`Append::ts`]: the last millisecond of the year 9999, which is the last year that RFC 3339 can write.
@@ -144,6 +144,64 @@ impl Append {
     }
 }
 
+/// An [`Append`] that borrows its texts from where it was read, for a server that writes each entry at once.
+///
+/// It takes what [`Append`] takes, and refuses all else with the same errors.
+///
+/// ```
+/// use rpc_core::api::log::AppendRef;
+///
+/// let entry: AppendRef<'_> = serde_json::from_str(r#"{"level":"warn","service":"order","message":"paid twice"}"#)?;
+/// assert_eq!(entry.message, "paid twice");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "struct Append")]
+pub struct AppendRef<'a> {
+    /// [`Append::level`].
+    pub level: Level,
+    /// [`Append::service`].
+    #[serde(borrow)]
+    pub service: Cow<'a, str>,
+    /// [`Append::message`].
+    #[serde(borrow)]
+    pub message: Cow<'a, str>,
+    /// [`Append::ts`].
+    #[serde(default, deserialize_with = "possible_time")]
+    pub ts: Option<u64>,
+    /// [`Append::trace`].
+    #[serde(borrow, default, deserialize_with = "possible_text")]
+    pub trace: Option<Cow<'a, str>>,
+    /// [`Append::fields`].
+    #[serde(borrow, default)]
+    pub fields: Option<FieldsRef<'a>>,
+}
+
+impl<'a> From<&'a Append> for AppendRef<'a> {
+    fn from(entry: &'a Append) -> Self {
+        Self {
+            level: entry.level,
+            service: Cow::Borrowed(&entry.service),
+            message: Cow::Borrowed(&entry.message),
+            ts: entry.ts,
+            trace: entry.trace.as_deref().map(Cow::Borrowed),
+            fields: entry.fields.as_ref().map(FieldsRef::from),
+        }
+    }
+}
+
+/// Reads a text that may be missing, and borrows it; `Option<Cow<str>>` by itself would copy it.
+fn possible_text<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Cow<'a, str>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    let text = Option::<Text<'a>>::deserialize(deserializer)?;
+    Ok(text.map(|Text(text)| text))
+}
+
 /// Reads a time. One past the last date that can be written is refused: it could not be formatted.
 pub(super) fn possible_time<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -229,6 +287,63 @@ pub struct Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_borrowed_entry_takes_what_an_owned_one_takes_and_refuses_all_else_with_its_errors() {
+        let entry = |members: &str| format!(r#"{{"level":"info","service":"s",{members}}}"#);
+        let mut texts: Vec<String> = [
+            r#""message":"m""#,
+            r#""message":"a\u0062\n\"c\" é","trace":"t\\","ts":7"#,
+            r#""message":"m","trace":null,"ts":null,"fields":null"#,
+            r#""message":"m","fields":{"b":1.50, "a":[]}"#,
+            "\"message\":\"m\",\"fields\":{\r\"b\":\n1}",
+            r#""message":"m","fields":{"a":1,"a":2}"#,
+            r#""message":"m","fields":{"a":"\ud800"}"#,
+            r#""message":"m","fields":[]"#,
+            r#""message":"\ud800""#,
+            r#""message":1"#,
+            r#""message":"m","trace":1"#,
+            r#""message":"m","trace":["t"]"#,
+            r#""message":"m","ts":-1"#,
+            r#""message":"m","ts":1700000000000000"#,
+            r#""message":"m","message":"m""#,
+            r#""message":"m","extra":1"#,
+            r#""trace":"t""#,
+            r#""message":"m"#,
+        ]
+        .map(entry)
+        .into();
+        texts.extend(["{}", "1", r#"{"level":"INFO"}"#, r#"{"level":1}"#].map(String::from));
+
+        let (mut taken, mut refused) = (0, 0);
+        for text in &texts {
+            let owned = serde_json::from_str::<Append>(text);
+            let borrowed = serde_json::from_str::<AppendRef<'_>>(text);
+            match (&owned, &borrowed) {
+                (Ok(owned), Ok(borrowed)) => {
+                    assert_eq!(AppendRef::from(owned), *borrowed, "{text}");
+                    taken += 1;
+                }
+                (Err(owned), Err(borrowed)) => {
+                    assert_eq!(owned.to_string(), borrowed.to_string(), "{text}");
+                    refused += 1;
+                }
+                _ => panic!("{text}: {owned:?}, {borrowed:?}"),
+            }
+        }
+        assert_eq!((taken, refused), (5, texts.len() - 5));
+    }
+
+    #[test]
+    fn a_borrowed_entry_copies_only_what_is_escaped() {
+        let text =
+            r#"{"level":"info","service":"s","message":"a\tb","trace":"t","fields":{"a":1}}"#;
+        let entry: AppendRef<'_> = serde_json::from_str(text).unwrap();
+        assert!(matches!(entry.service, Cow::Borrowed("s")));
+        assert!(matches!(entry.trace, Some(Cow::Borrowed("t"))));
+        assert!(matches!(&entry.message, Cow::Owned(message) if message == "a\tb"));
+        assert_eq!(entry.fields.unwrap().as_str(), r#"{"a":1}"#);
+    }
 
     #[test]
     fn a_time_without_a_date_is_refused_with_the_unit_that_it_probably_has() {

@@ -1,5 +1,6 @@
 //! The fields of an entry: JSON that is kept unchanged.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
@@ -79,16 +80,26 @@ impl TryFrom<Box<RawValue>> for Fields {
     /// # Errors
     /// As [`FromStr`].
     fn try_from(raw: Box<RawValue>) -> Result<Self, Error> {
-        let mut reader = serde_json::Deserializer::from_str(raw.get());
-        Object.deserialize(&mut reader)?;
+        let changed = match checked(raw.get())? {
+            Cow::Borrowed(_) => return Ok(Self(raw)),
+            Cow::Owned(changed) => changed,
+        };
 
-        if !raw.get().contains(['\n', '\r']) {
-            return Ok(Self(raw));
-        }
-
-        // Inside a string a line break is always escaped, so these are all between tokens.
-        RawValue::from_string(raw.get().replace(['\n', '\r'], " ")).map(Self)
+        RawValue::from_string(changed).map(Self)
     }
+}
+
+/// The text of fields on one line, of JSON text that is one value.
+fn checked(text: &str) -> Result<Cow<'_, str>, Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    Object.deserialize(&mut reader)?;
+
+    if !text.contains(['\n', '\r']) {
+        return Ok(Cow::Borrowed(text));
+    }
+
+    // Inside a string a line break is always escaped, so these are all between tokens.
+    Ok(Cow::Owned(text.replace(['\n', '\r'], " ")))
 }
 
 impl FromStr for Fields {
@@ -106,6 +117,31 @@ impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         Self::try_from(raw).map_err(D::Error::custom)
+    }
+}
+
+/// [`Fields`] that belong to a text from which they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldsRef<'a>(Cow<'a, str>);
+
+impl FieldsRef<'_> {
+    /// The JSON text, on one line.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a> From<&'a Fields> for FieldsRef<'a> {
+    fn from(fields: &'a Fields) -> Self {
+        Self(Cow::Borrowed(fields.as_str()))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for FieldsRef<'a> {
+    /// Refuses what [`Fields`] refuse, for the same reasons.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        checked(raw.get()).map(Self).map_err(D::Error::custom)
     }
 }
 

@@ -11,8 +11,8 @@ mod tail;
 
 pub use batch::{AppendBatch, BATCH_ENTRIES_MAX, BatchAppended, BatchError, PRODUCER_BYTES_MAX};
 pub use emit::{Emit, Flushed};
-pub use entry::{Append, Appended, Entry, Level, TS_MAX};
-pub use fields::{FIELDS_DEPTH_MAX, Fields};
+pub use entry::{Append, AppendRef, Appended, Entry, Level, TS_MAX};
+pub use fields::{FIELDS_DEPTH_MAX, Fields, FieldsRef};
 pub use read::{
     CONTAINS_BYTES_MAX, Extent, FIELDS_BYTES_MAX, LEVEL_BYTES_MAX, LOG_BYTES_MAX, Order, Page,
     Read, SERVICE_BYTES_MAX, TEXT_BYTES_MAX, TRACE_BYTES_MAX,

@@ -51,6 +51,24 @@ impl RawJson<'static> {
         })?)))
     }
 
+    /// Appends a value as JSON on one line, where a text has more parts than one value.
+    ///
+    /// ```
+    /// let mut line = b"{\"name\":".to_vec();
+    /// rpc_core::RawJson::push(&mut line, "a \"b\"")?;
+    /// assert_eq!(line, br#"{"name":"a \"b\"""#);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`serialize`](Self::serialize). A part of the value may have been appended.
+    pub fn push(
+        out: &mut Vec<u8>,
+        value: &(impl Serialize + ?Sized),
+    ) -> Result<(), serde_json::Error> {
+        push_value(out, value)
+    }
+
     /// Takes bytes of a line, and checks that they are exactly one JSON value; otherwise gives them back.
     pub(crate) fn verified(bytes: Scratch) -> Result<Self, Scratch> {
         let is_text = std::str::from_utf8(bytes.as_bytes()).is_ok();

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rpc_core::api::log::Append;
 use rpc_server::blocking::BlockingPool;
 use rpc_server::create_durable_dir;
 use rpc_server::layers::KeyedCall;
@@ -19,7 +18,6 @@ use super::clock::Clock;
 use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::emits::{Due, Emitters, ServiceLimits, Services, send_notices};
-use super::entry::{Origin, encode};
 use super::meter::Meter;
 use super::queue::{Appended, Queue, QueueLimits};
 use super::repeats::{BatchOf, KeyOf, Keys, Once, Producers, Repeats, Replayed, Snapshots};
@@ -28,7 +26,7 @@ use super::segments::{self, FoundSegments, Segments};
 use super::upkeep::Upkeep;
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
-use super::{Health, LogConfig, StoreError, identity};
+use super::{Health, LogConfig, NewBatch, NewEntries, StoreError, identity};
 
 /// A log on disk: entries are appended, get consecutive sequence numbers from 1 on, and are read in that
 /// order.
@@ -190,11 +188,9 @@ impl LogStore {
     /// # Cancel safety
     ///
     /// Dropping the future does not take the entry back.
-    pub(crate) fn append(&self, entry: &Append) -> Result<Appended, StoreError> {
-        let line = encode(entry, Origin::Plain, self.clock.now_ms());
-        self.within_budgets([(entry.service.as_str(), line.len())].into_iter(), || {
-            self.queue.push(&line)
-        })
+    pub(crate) fn append(&self, entry: impl Into<NewEntries>) -> Result<Appended, StoreError> {
+        let entry = entry.into().received_at(self.clock.now_ms());
+        self.within_budgets(&entry, || self.queue.push(&entry))
     }
 
     /// Appends an entry once, however often it is sent with this key, also to the next store on the same directory.
@@ -203,22 +199,25 @@ impl LogStore {
     ///
     /// As [`append`](Self::append); and [`KeyConflict`](StoreError::KeyConflict),
     /// [`KeyForgotten`](StoreError::KeyForgotten) and [`KeysFull`](StoreError::KeysFull) at once.
-    pub(crate) fn append_once(&self, entry: &Append, call: &KeyedCall) -> Result<Once, StoreError> {
+    pub(crate) fn append_once(
+        &self,
+        entry: impl Into<NewEntries>,
+        call: &KeyedCall,
+    ) -> Result<Once, StoreError> {
         let key = KeyOf {
             id: call.key().into(),
             by: call.identity().into(),
             hash: call.fingerprint(),
         };
-        let line = encode(entry, Origin::Key(&key), self.clock.now_ms());
+        let entry = entry.into().with_key(&key).received_at(self.clock.now_ms());
 
         self.keys.once(call, Instant::now(), |tell| {
-            let sizes = [(entry.service.as_str(), line.len())].into_iter();
-            self.within_budgets(sizes, || self.queue.push_for(&line, tell))
+            self.within_budgets(&entry, || self.queue.push_for(&entry, tell))
         })
     }
 
     /// Appends entries together or not at all, once, however often the batch is sent. The outcome is the number of the first
-    /// one. `sent` is the text that tells this batch from others.
+    /// one.
     ///
     /// # Errors
     ///
@@ -228,32 +227,31 @@ impl LogStore {
         &self,
         producer: &str,
         number: u64,
-        entries: &[Append],
-        sent: &str,
+        entries: NewBatch,
     ) -> Result<Once, StoreError> {
-        let batch = BatchOf::new(producer.to_owned(), number, entries.len() as u64, sent);
+        let batch = BatchOf::new(producer.to_owned(), number, &entries);
 
         self.producers.once(&batch, Instant::now(), |tell| {
-            let (batch, received) = (batch.to_string(), self.clock.now_ms());
-            let origins =
-                std::iter::once(Origin::Batch(&batch)).chain(std::iter::repeat(Origin::Plain));
-            let lines = entries.iter().zip(origins);
-            let lines: Vec<Vec<u8>> = lines
-                .map(|(entry, origin)| encode(entry, origin, received))
-                .collect();
-            let services = entries.iter().map(|entry| entry.service.as_str());
-            let sizes = services.zip(lines.iter().map(Vec::len));
-            self.within_budgets(sizes, || self.queue.push_for(&lines.concat(), tell))
+            let entries = entries
+                .into_entries(&batch)
+                .received_at(self.clock.now_ms());
+            self.within_budgets(&entries, || self.queue.push_for(&entries, tell))
         })
     }
 
-    /// Does what takes entries, given by their services and bytes, if their services are within their budgets.
-    fn within_budgets<'a, T>(
+    /// Whether a batch of the producer with this number is known whose hash is not that of these entries. It has other ones,
+    /// or an older version has written it, which had another hash: see [`NewBatch::note_text`].
+    pub(crate) fn has_other_batch(&self, producer: &str, number: u64, entries: &NewBatch) -> bool {
+        self.producers.has_other(producer, number, entries.hash())
+    }
+
+    /// Does what takes entries, if their services are within their budgets.
+    fn within_budgets<T>(
         &self,
-        sizes: impl Iterator<Item = (&'a str, usize)>,
+        entries: &NewEntries,
         push: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let shares = self.services.take(sizes, Instant::now())?;
+        let shares = self.services.take(entries.amounts(), Instant::now())?;
         push().inspect_err(|_| self.services.give_back(&shares))
     }
 

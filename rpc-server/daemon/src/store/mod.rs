@@ -48,6 +48,7 @@ mod lines;
 mod log;
 mod members;
 mod meter;
+mod new_entries;
 mod packed;
 mod queue;
 mod reading;
@@ -69,6 +70,7 @@ pub(crate) use emits::Overflow;
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Filter, Rest, WantedField};
 pub(crate) use log::LogStore;
+pub(crate) use new_entries::{NewBatch, NewEntries};
 #[cfg(feature = "program")]
 pub(crate) use reading::REPLY_BYTES_MIN;
 pub(crate) use reading::{Direction, Page, Query, Start, TailQuery};

@@ -151,7 +151,8 @@ impl Writer {
         }
 
         self.meter.note(batch.entries(), segment.synced_in);
-        let added = Index::of_lines(&batch.lines, segment.len - batch.lines.len() as u64);
+        let begins = segment.len - batch.lines.len() as u64;
+        let added = batch.index.clone().moved_to(begins);
         self.commit(&mut segment, batch.next() - 1, added);
         self.newest = Some(segment);
         Ok(())
@@ -191,7 +192,7 @@ impl Writer {
     }
 
     /// Shows readers what a segment has grown to, and sees to the one before it, if that is closed now.
-    fn commit(&mut self, segment: &mut Segment, last: u64, added: Option<Index>) {
+    fn commit(&mut self, segment: &mut Segment, last: u64, added: Index) {
         let is_new = !segment.listed;
         let closed = self.segments.commit(segment, last, added);
         write_index(closed.as_ref());
@@ -271,8 +272,7 @@ impl Writer {
     pub(super) fn begin(&mut self, next: u64) {
         match self.create(next) {
             Ok(mut segment) => {
-                let nothing = Some(Index::default());
-                self.commit(&mut segment, next - 1, nothing);
+                self.commit(&mut segment, next - 1, Index::default());
                 self.newest = Some(segment);
                 // After a kill it would look like one that was emptied.
                 self.note_what_is_left();

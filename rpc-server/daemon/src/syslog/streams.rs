@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::framing::{End, Framed, Framer};
 use super::message::{Received, entry_of};
 use super::{Shared, ended};
-use crate::store::{Emitter, Overflow, StoreError};
+use crate::store::{Emitter, NewEntries, Overflow, StoreError};
 
 /// How many bytes are read at a time.
 const BLOCK_BYTES: usize = 16 * 1024;
@@ -186,9 +186,10 @@ impl Connection {
     /// Puts entries into the log, and waits while the store has too much to write. The socket is not read meanwhile.
     async fn put(&self, entries: &[Append], stopped: &mut watch::Receiver<()>) -> Then {
         let store = &self.shared.store;
+        let entries = NewEntries::from(entries);
         let mut then = Then::GoesOn;
         while !entries.is_empty() && then == Then::GoesOn {
-            match store.emit(&self.emitter, entries, Overflow::Refuse) {
+            match store.emit(&self.emitter, entries.clone(), Overflow::Refuse) {
                 Err(StoreError::Overloaded) => {}
                 Ok(()) => return then,
                 Err(StoreError::Closed) => return Then::Ends,

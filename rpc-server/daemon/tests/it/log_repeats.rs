@@ -1,5 +1,6 @@
 //! Appends that are sent again, over the wire and to the next daemon.
 
+use rpc_daemon::DaemonConfig;
 use serde_json::{Value, json};
 
 use crate::life::Life;
@@ -99,6 +100,43 @@ async fn a_batch_that_is_sent_again_to_the_next_daemon_is_answered_and_not_writt
     let page = life.client.ask(r#"{"cmdid":1002,"params":{}}"#).await;
     assert_eq!(page["data"]["last"], 130);
     life.end().await;
+}
+
+/// What a daemon has written that had the hash of a batch from the text of its entries.
+const OF_OLDER_VERSION: &str = concat!(
+    r#"{"seq":1,"ts":1796063525429,"level":"info","service":"s","message":"a","batch":"p-1/66/2/61027053e6eacc1a/378dd0ce"}"#,
+    "\n",
+    r#"{"seq":2,"ts":1796063525429,"level":"info","service":"s","message":"b"}"#,
+    "\n",
+);
+
+#[tokio::test]
+async fn a_batch_that_an_older_version_has_written_is_answered_and_not_written_when_it_is_sent_again()
+ {
+    let entry = |message: &str| json!({"level": "info", "message": message, "service": "s"});
+    let entries = json!([entry("a"), entry("b")]);
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    std::fs::create_dir(&log).unwrap();
+    std::fs::write(log.join("00000000000000000001.ndjson"), OF_OLDER_VERSION).unwrap();
+
+    // From the lines at first, then from the record of the segment before.
+    for _ in 0..2 {
+        let mut config = DaemonConfig::default();
+        config.log.segment_bytes = 100;
+        let mut life = Life::with(data.path(), config).await;
+        let again = life.append_batch("p-1", 66, &entries).await;
+        assert_eq!(
+            again["data"],
+            json!({"first": 1, "last": 2, "duplicate": true})
+        );
+        let conflict = life.append_batch("p-1", 66, &json!([entry("a")])).await;
+        assert_eq!(conflict["code"], 1001);
+
+        let next = life.append("next", &json!({})).await;
+        assert_eq!(next["code"], 0);
+        life.end().await;
+    }
 }
 
 #[tokio::test]

@@ -9,25 +9,37 @@ use rpc_core::api::log::{
 use rpc_core::{RawJson, Status};
 use rpc_server::{FromRequest, Params, Request, State};
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, json};
 
-use crate::store::{LogStore, Once};
+use crate::store::{LogStore, NewBatch, Once};
 
-/// The params, with the entries as they were sent: by that text a batch is told from another one.
+/// The params, with the entries as the lines that they become.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename = "AppendBatch")]
+#[serde(deny_unknown_fields)]
 pub(super) struct SentBatch {
     producer: String,
     batch: u64,
-    entries: Box<RawValue>,
+    entries: NewBatch,
+}
+
+impl FromRequest<Arc<LogStore>> for SentBatch {
+    fn from_request(request: &Request<'_>, store: &Arc<LogStore>) -> Result<Self, Status> {
+        let mut sent: Self = request.params.decode().map_err(|_| mistake_in(request))?;
+
+        // Only then, since the hash of the text costs more than all else.
+        if store.has_other_batch(&sent.producer, sent.batch, &sent.entries) {
+            sent.entries.note_text(text_of_entries(request));
+        }
+        Ok(sent)
+    }
 }
 
 /// The batch has its place in the log at the first poll, as an entry has.
 pub(super) async fn append_batch(
     State(store): State<Arc<LogStore>>,
-    Params(sent): Params<SentBatch>,
+    sent: SentBatch,
 ) -> Result<BatchAppended, Status> {
     let Placed { once, entries } = place(&store, sent)?;
 
@@ -50,19 +62,29 @@ struct Placed {
 /// Gives a batch its place. What was sent is not kept while the batch waits for the disk: it would be there twice, and
 /// once more for each that repeats it.
 fn place(store: &LogStore, sent: SentBatch) -> Result<Placed, Status> {
-    check_producer(&sent.producer)?;
-    if sent.batch == 0 {
+    check_name(&sent.producer, sent.batch)?;
+    let count = sent.entries.len();
+    if !(1..=BATCH_ENTRIES_MAX).contains(&count) {
+        return Err(Status::invalid_argument(format!(
+            "`params.entries` has {count} entries and must have 1 to {BATCH_ENTRIES_MAX}"
+        )));
+    }
+
+    let once = store.append_batch(&sent.producer, sent.batch, sent.entries)?;
+    Ok(Placed {
+        once,
+        entries: count as u64,
+    })
+}
+
+/// Whether a batch has a producer and a number as it must.
+fn check_name(producer: &str, number: u64) -> Result<(), Status> {
+    check_producer(producer)?;
+    if number == 0 {
         let message = "`params.batch` is 0; number batches from 1 on";
         return Err(Status::invalid_argument(message));
     }
-
-    let text = sent.entries.get();
-    let entries = entries_in(text)?;
-    let once = store.append_batch(&sent.producer, sent.batch, &entries, text)?;
-    Ok(Placed {
-        once,
-        entries: entries.len() as u64,
-    })
+    Ok(())
 }
 
 fn check_producer(name: &str) -> Result<(), Status> {
@@ -77,20 +99,41 @@ fn check_producer(name: &str) -> Result<(), Status> {
     )))
 }
 
-fn entries_in(text: &str) -> Result<Vec<Append>, Status> {
-    let raw = RawJson::parse(text)
-        .map_err(|_| Status::invalid_argument("`params.entries` is not valid JSON"))?;
-    let Ok(entries) = raw.decode::<Vec<Append>>() else {
-        return Err(first_mistake(text));
-    };
-
-    if (1..=BATCH_ENTRIES_MAX).contains(&entries.len()) {
-        return Ok(entries);
+/// Says what is wrong with params that cannot be read: a member of theirs, or else an entry.
+fn mistake_in(request: &Request<'_>) -> Status {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, expecting = "struct AppendBatch")]
+    struct Members {
+        producer: String,
+        batch: u64,
+        entries: IgnoredAny,
     }
-    Err(Status::invalid_argument(format!(
-        "`params.entries` has {} entries and must have 1 to {BATCH_ENTRIES_MAX}",
-        entries.len()
-    )))
+
+    let Members {
+        producer,
+        batch,
+        entries: IgnoredAny,
+    } = match Params::<Members>::from_request(request, &()) {
+        Ok(Params(members)) => members,
+        Err(status) => return status,
+    };
+    if let Err(status) = check_name(&producer, batch) {
+        return status;
+    }
+
+    first_mistake(text_of_entries(request))
+}
+
+/// The entries as they were sent.
+fn text_of_entries<'r>(request: &'r Request<'_>) -> &'r str {
+    #[derive(Deserialize)]
+    struct Sent<'a> {
+        #[serde(borrow)]
+        entries: &'a RawValue,
+    }
+
+    let sent = request.params.decode_borrowed::<Sent<'_>>();
+    sent.map_or("", |sent| sent.entries.get())
 }
 
 /// Says which entry is wrong, and why, as `append` would.

@@ -4,19 +4,41 @@ use std::sync::Arc;
 
 use rpc_core::api::log::{BATCH_ENTRIES_MAX, Emit, Flushed, LogStats};
 use rpc_core::{Context, Status};
-use rpc_server::{Params, State};
+use rpc_server::{FromRequest, Params, Request, State};
+use serde::Deserialize;
 
 use super::Connection;
-use crate::store::{LogStore, Overflow, StoreError};
+use crate::store::{LogStore, NewEntries, Overflow, StoreError};
+
+/// The entries of the params, as the lines that they become.
+pub(super) struct Emitted(NewEntries);
+
+impl<S> FromRequest<S> for Emitted {
+    fn from_request(request: &Request<'_>, state: &S) -> Result<Self, Status> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Several {
+            entries: NewEntries,
+        }
+
+        if let Ok(Several { entries }) = request.params.decode() {
+            return Ok(Self(entries));
+        }
+
+        // A single entry, or a mistake.
+        let Params(emit) = Params::<Emit>::from_request(request, state)?;
+        Ok(Self(NewEntries::from(&emit.entries)))
+    }
+}
 
 /// The entries have their places in the log at the first poll, as one of `append` has.
 pub(super) async fn emit(
     State(store): State<Arc<LogStore>>,
     Connection(peer): Connection,
     context: Context,
-    Params(emit): Params<Emit>,
+    Emitted(entries): Emitted,
 ) -> Result<(), Status> {
-    let count = emit.entries.len();
+    let count = entries.len();
     if !(1..=BATCH_ENTRIES_MAX).contains(&count) {
         return Err(Status::invalid_argument(format!(
             "`params.entries` has {count} entries and must have 1 to {BATCH_ENTRIES_MAX}"
@@ -29,7 +51,7 @@ pub(super) async fn emit(
         Overflow::Refuse
     };
     let emitter = store.emitter(peer.as_ref());
-    Ok(store.emit(&emitter, &emit.entries, overflow)?)
+    Ok(store.emit(&emitter, entries, overflow)?)
 }
 
 /// Its place is behind the emits whose lines came before.

@@ -9,15 +9,16 @@ mod status;
 use std::sync::Arc;
 
 use rpc_core::api::log::{
-    APPEND, APPEND_BATCH, Append, Appended, EMIT, FLUSH, LogService, READ, STATS, TAIL,
+    APPEND, APPEND_BATCH, AppendRef, Appended, EMIT, FLUSH, LogService, READ, STATS, TAIL,
 };
 use rpc_core::{CmdId, Descriptor, HeldBytes, Peer, Status};
 
-use crate::store::{Health, LogStore};
+use crate::store::{Health, LogStore, NewEntries};
 use rpc_server::layers::KeyedCall;
 use rpc_server::{
     FromRequest, Params, Request, Route, RouteError, Router, ServerHandle, ServiceHealth, State,
 };
+use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 
 /// The name of the service.
@@ -83,18 +84,18 @@ fn set_health(server: &ServerHandle, health: ServiceHealth) {
 async fn append(
     State(store): State<Arc<LogStore>>,
     Keyed(call): Keyed,
-    Params(entry): Params<Append>,
+    Params(SentEntry(entry)): Params<SentEntry>,
 ) -> Result<Appended, Status> {
     let synced = store.is_synced();
     let Some(call) = call else {
-        let seq = store.append(&entry)?.await?;
+        let seq = store.append(entry)?.await?;
         return Ok(Appended {
             synced,
             ..Appended::new(seq)
         });
     };
 
-    let once = store.append_once(&entry, &call)?;
+    let once = store.append_once(entry, &call)?;
     Ok(Appended {
         seq: once.outcome.await?,
         duplicate: once.is_repetition,
@@ -115,6 +116,16 @@ impl Connection {
 impl<S> FromRequest<S> for Connection {
     fn from_request(request: &Request<'_>, _: &S) -> Result<Self, Status> {
         Ok(Self(request.scope.peer().cloned()))
+    }
+}
+
+/// The entry of the params, as the line that it becomes.
+struct SentEntry(NewEntries);
+
+impl<'de> Deserialize<'de> for SentEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entry = AppendRef::deserialize(deserializer)?;
+        Ok(Self(NewEntries::from(&entry)))
     }
 }
 

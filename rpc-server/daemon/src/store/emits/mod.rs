@@ -10,18 +10,16 @@ mod tests;
 use std::sync::Arc;
 
 use rpc_core::Peer;
-use rpc_core::api::log::Append;
 use tokio::time::Instant;
 
-use super::entry::{Origin, encode};
 use super::queue::{Appended, Outcome, check_length, is_too_long};
-use super::{LogStore, StoreError};
+use super::{LogStore, NewEntries, StoreError};
 
 pub(crate) use connections::Emitter;
 pub(super) use connections::Emitters;
 pub(super) use notices::{Due, NoticeRun, send_notices};
-use services::Share;
-pub(super) use services::{ByService, ServiceLimits, Services};
+pub(super) use services::{Amount, ByService, ServiceLimits, Services};
+use services::{Share, Sifted};
 
 /// What becomes of entries for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,43 +67,21 @@ impl LogStore {
     pub(crate) fn emit(
         &self,
         emitter: &Arc<Emitter>,
-        entries: &[Append],
+        entries: impl Into<NewEntries>,
         overflow: Overflow,
     ) -> Result<(), StoreError> {
-        let received = self.clock.now_ms();
-        let lines: Vec<Vec<u8>> = entries
-            .iter()
-            .map(|entry| encode(entry, Origin::Plain, received))
-            .collect();
-        let sized = || {
-            let services = entries.iter().map(|entry| entry.service.as_str());
-            services.zip(lines.iter().map(Vec::len))
-        };
+        let mut entries = entries.into().received_at(self.clock.now_ms());
 
         let now = Instant::now();
-        let (kept, shares) = match overflow {
-            Overflow::Refuse => {
-                lines.iter().try_for_each(|line| check_length(line))?;
-                let shares = self.services.take(sized(), now)?;
-                if !self.services.enter_queue(&shares) {
-                    self.services.give_back(&shares);
-                    return Err(StoreError::Overloaded);
-                }
-                (lines.concat(), shares)
-            }
-            Overflow::Drop => {
-                let sifted = self.services.sift(sized(), is_too_long, now);
-                emitter.count_dropped(sifted.dropped);
-                let kept = lines.iter().zip(&sifted.is_kept).filter(|(_, kept)| **kept);
-                let kept: Vec<u8> = kept.flat_map(|(line, _)| line).copied().collect();
-                (kept, sifted.shares)
-            }
+        let shares = match overflow {
+            Overflow::Refuse => self.take_all(&entries, now)?,
+            Overflow::Drop => self.take_what_fits(emitter, &mut entries, now),
         };
-        if kept.is_empty() {
+        if entries.is_empty() {
             return Ok(());
         }
 
-        let pushed = self.queue.push_emitted(&kept, || EmitRun {
+        let pushed = self.queue.push_emitted(&entries, || EmitRun {
             emitter: Arc::clone(emitter),
             services: Arc::clone(&self.services),
             shares: shares.clone(),
@@ -126,6 +102,42 @@ impl LogStore {
                 Ok(())
             }
         }
+    }
+
+    /// Takes entries with room in the queue for all of them, or none.
+    fn take_all(&self, entries: &NewEntries, now: Instant) -> Result<Vec<Share>, StoreError> {
+        entries.line_bytes().try_for_each(check_length)?;
+
+        let shares = self.services.take(entries.amounts(), now)?;
+        if !self.services.enter_queue(&shares) {
+            self.services.give_back(&shares);
+            return Err(StoreError::Overloaded);
+        }
+        Ok(shares)
+    }
+
+    /// Takes the entries that there is room for, which are left. The others are counted as dropped.
+    fn take_what_fits(
+        &self,
+        emitter: &Emitter,
+        entries: &mut NewEntries,
+        now: Instant,
+    ) -> Vec<Share> {
+        // As a rule all fit, and then a service is looked up once, and not for each of its entries.
+        if !entries.line_bytes().any(is_too_long)
+            && let Some(shares) = self.services.take_at_once(entries.amounts(), now)
+        {
+            return shares;
+        }
+
+        let Sifted {
+            is_kept,
+            shares,
+            dropped,
+        } = self.services.sift(entries.sizes(), is_too_long, now);
+        emitter.count_dropped(dropped);
+        entries.retain(&is_kept);
+        shares
     }
 
     /// Waits until what was emitted before this call is on the disk, or is known not to come there.

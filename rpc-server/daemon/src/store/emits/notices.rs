@@ -6,7 +6,7 @@ use rpc_core::api::log::{Append, Fields, Level};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::super::entry::{Origin, encode};
+use super::super::new_entries::NewEntries;
 use super::super::queue::{Outcome, Queue, Tell};
 use super::services::{Dropped, Services};
 
@@ -43,14 +43,14 @@ pub(in crate::store) fn send_notices(
     now_ms: u64,
 ) {
     for dropped in services.drops_to_tell(due, Instant::now()) {
-        let line = encode(&notice(&dropped), Origin::Plain, now_ms);
+        let entry = NewEntries::from(&notice(&dropped)).received_at(now_ms);
         let tell = || {
             Tell::Notice(NoticeRun {
                 services: Arc::clone(services),
                 dropped: dropped.clone(),
             })
         };
-        if queue.push_for(&line, tell).is_err() {
+        if queue.push_for(&entry, tell).is_err() {
             services.note_untold(&dropped);
         }
     }

@@ -32,17 +32,34 @@ impl Room {
     /// Takes room for bytes of a service, if there is room for them. What nothing waits before always has room: what is
     /// larger than all of it would otherwise never be written.
     pub(super) fn take(&mut self, place: usize, bytes: u64) -> bool {
+        let own = self.by_place.get(place).copied().unwrap_or_default();
+        let has_room =
+            self.held == 0 || self.held + bytes <= self.open || own + bytes <= self.reserved;
+        if has_room {
+            self.add(place, bytes);
+        }
+        has_room
+    }
+
+    /// Takes room for entries of services in what is for every service, if there is room for all of them.
+    pub(super) fn take_open(&mut self, shares: &[Share]) -> bool {
+        let bytes: u64 = shares.iter().map(|share| bytes_of(*share)).sum();
+        if self.held + bytes > self.open {
+            return false;
+        }
+
+        for share in shares {
+            self.add(share.place, bytes_of(*share));
+        }
+        true
+    }
+
+    fn add(&mut self, place: usize, bytes: u64) {
         if self.by_place.len() <= place {
             self.by_place.resize(place + 1, 0);
         }
-
-        let (own, all) = (self.by_place[place] + bytes, self.held + bytes);
-        let has_room = self.held == 0 || all <= self.open || own <= self.reserved;
-        if has_room {
-            self.by_place[place] = own;
-            self.held = all;
-        }
-        has_room
+        self.by_place[place] += bytes;
+        self.held += bytes;
     }
 
     pub(super) fn give_back(&mut self, share: Share) {

@@ -80,6 +80,14 @@ impl Share {
     }
 }
 
+/// Entries of one service that are to be taken together.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Amount<'a> {
+    pub(in crate::store) service: &'a str,
+    pub(in crate::store) entries: u64,
+    pub(in crate::store) bytes: u64,
+}
+
 /// Entries of which some were dropped.
 pub(super) struct Sifted {
     /// Of each entry, whether it is kept.
@@ -121,18 +129,14 @@ impl Services {
         }
     }
 
-    /// Takes entries, given by their services and bytes, if all of their services are within their budgets.
+    /// Takes entries if all of their services are within their budgets.
     pub(in crate::store) fn take<'a>(
         &self,
-        entries: impl Iterator<Item = (&'a str, usize)>,
+        amounts: impl Iterator<Item = Amount<'a>>,
         now: Instant,
     ) -> Result<Vec<Share>, StoreError> {
         let mut state = lock(&self.state);
-        let mut shares = Vec::new();
-        for (service, bytes) in entries {
-            let place = state.place(service, self.bytes_per_second, now);
-            add_to(&mut shares, place, bytes);
-        }
+        let shares = state.shares_of(amounts, self.bytes_per_second, now);
 
         for share in &shares {
             let wait = state.usages[share.place].refill(self.bytes_per_second, now);
@@ -149,6 +153,29 @@ impl Services {
             state.count(*share);
         }
         Ok(shares)
+    }
+
+    /// Takes emitted entries, and room in the queue for them, where [`sift`](Self::sift) would drop none: no service has a
+    /// budget, and there is room for all of them in what is for every service. Otherwise it takes none.
+    pub(super) fn take_at_once<'a>(
+        &self,
+        amounts: impl Iterator<Item = Amount<'a>>,
+        now: Instant,
+    ) -> Option<Vec<Share>> {
+        if self.bytes_per_second > 0 {
+            return None;
+        }
+
+        let mut state = lock(&self.state);
+        let shares = state.shares_of(amounts, self.bytes_per_second, now);
+        if !state.room.take_open(&shares) {
+            return None;
+        }
+        for share in &shares {
+            state.count(*share);
+        }
+
+        Some(shares)
     }
 
     /// Takes room in the queue for emitted entries, if there is room for all of them.
@@ -202,12 +229,13 @@ impl Services {
                 return false;
             }
 
-            add_to(&mut shares, place, bytes);
-            state.count(Share {
+            let share = Share {
                 place,
                 entries: 1,
                 bytes: bytes as u64,
-            });
+            };
+            add_to(&mut shares, share);
+            state.count(share);
             true
         });
         let is_kept = is_kept.collect();
@@ -294,6 +322,25 @@ impl Services {
 }
 
 impl State {
+    /// The share of each service in entries.
+    fn shares_of<'a>(
+        &mut self,
+        amounts: impl Iterator<Item = Amount<'a>>,
+        bytes_per_second: u64,
+        now: Instant,
+    ) -> Vec<Share> {
+        let mut shares = Vec::new();
+        for amount in amounts {
+            let share = Share {
+                place: self.place(amount.service, bytes_per_second, now),
+                entries: amount.entries,
+                bytes: amount.bytes,
+            };
+            add_to(&mut shares, share);
+        }
+        shares
+    }
+
     /// The place of a service, which gets one if there is room.
     fn place(&mut self, service: &str, bytes_per_second: u64, now: Instant) -> usize {
         if let Some(place) = self.places.get(service) {
@@ -355,24 +402,13 @@ fn budget(bytes_per_second: u64) -> i64 {
     i64::try_from(bytes_per_second).unwrap_or(i64::MAX)
 }
 
-fn add_to(shares: &mut Vec<Share>, place: usize, bytes: usize) {
-    let bytes = bytes as u64;
-    match share_of(shares, place) {
+fn add_to(shares: &mut Vec<Share>, more: Share) {
+    match share_of(shares, more.place) {
         Ok(at) => {
-            shares[at].entries += 1;
-            shares[at].bytes += bytes;
+            shares[at].entries += more.entries;
+            shares[at].bytes += more.bytes;
         }
-        Err(at) => {
-            let entries = 1;
-            shares.insert(
-                at,
-                Share {
-                    place,
-                    entries,
-                    bytes,
-                },
-            );
-        }
+        Err(at) => shares.insert(at, more),
     }
 }
 

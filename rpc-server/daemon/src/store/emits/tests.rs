@@ -10,10 +10,10 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::super::queue::{Batch, Queue, QueueLimits, Taken};
-use super::super::{LogConfig, LogStore, Overflow, Query, StoreError};
+use super::super::{LogConfig, LogStore, NewEntries, Overflow, Query, StoreError};
 use super::connections::Emitters;
 use super::services::{ByService, Dropped, ServiceLimits, Services};
-use super::{Due, Emitter, send_notices};
+use super::{Amount, Due, Emitter, send_notices};
 
 fn open(dir: &TempDir, config: LogConfig) -> LogStore {
     let config = LogConfig {
@@ -34,6 +34,14 @@ fn services_of(bytes_per_second: u64) -> Services {
 
 fn entry(service: &str, message: impl Into<String>) -> Append {
     Append::new(Level::Info, service, message)
+}
+
+fn amount(service: &str, bytes: u64) -> Amount<'_> {
+    Amount {
+        service,
+        entries: 1,
+        bytes,
+    }
 }
 
 fn counts(emitter: &Emitter) -> (u64, u64) {
@@ -184,7 +192,7 @@ fn connections_that_are_gone_are_forgotten() {
 async fn a_budget_is_a_second_s_worth_and_fills_up_as_time_passes() {
     let services = services_of(1000);
     let take = |bytes| {
-        let taken = services.take([("a", bytes)].into_iter(), Instant::now());
+        let taken = services.take([amount("a", bytes)].into_iter(), Instant::now());
         taken.map(|_| ()).map_err(|error| match error {
             StoreError::OverBudget { wait, .. } => wait,
             other => panic!("{other}"),
@@ -198,7 +206,7 @@ async fn a_budget_is_a_second_s_worth_and_fills_up_as_time_passes() {
     assert!(wait > Duration::from_millis(500) && wait < Duration::from_millis(502));
     assert!(
         services
-            .take([("b", 1)].into_iter(), Instant::now())
+            .take([amount("b", 1)].into_iter(), Instant::now())
             .is_ok()
     );
 
@@ -267,7 +275,7 @@ fn drops_are_told_again_where_the_entry_that_tells_of_them_was_not_written() {
     };
 
     // The queue is full.
-    let waits = queue.push(b"{\"ts\":1}\n").unwrap();
+    let waits = queue.push(&NewEntries::from(&entry("b", "m"))).unwrap();
     tell();
     let batch = take();
     assert!(!tells(&batch));
@@ -315,17 +323,71 @@ fn a_service_that_emits_more_than_the_disk_takes_leaves_room_for_another_one() {
 }
 
 #[test]
+fn entries_of_a_call_are_taken_at_once_only_where_none_of_them_would_be_dropped() {
+    let limits = ServiceLimits {
+        bytes_per_second: 0,
+        emit_queue_bytes_max: 4000,
+    };
+    let services = Services::new(limits, Instant::now());
+    let take = |services: &Services, bytes| {
+        let amounts = ["b", "a", "b"].map(|service| amount(service, bytes));
+        services.take_at_once(amounts.into_iter(), Instant::now())
+    };
+
+    // With nothing before it, the first one would be taken whatever its size, but no other.
+    assert!(take(&services, 3000).is_none());
+    let taken = take(&services, 500).unwrap();
+    let shares: Vec<_> = taken.iter().map(|of| (of.entries, of.bytes)).collect();
+    assert_eq!(shares, [(2, 1000), (1, 500)]);
+    assert!(take(&services, 400).is_none());
+    assert!(take(&services_of(1_000_000), 1).is_none());
+
+    services.leave_queue(&taken);
+    let taken = take(&services, 800).unwrap();
+    services.leave_queue(&taken);
+    let named = services.stats().named;
+    let sums = ["a", "b"].map(|service| (named[service].entries, named[service].bytes));
+    assert_eq!(sums, [(2, 1300), (4, 2600)]);
+}
+
+#[test]
+fn what_is_taken_at_once_has_the_room_that_it_would_have_entry_by_entry() {
+    let sizes = [("a", 100), ("b", 30), ("a", 7), ("c", 0), ("b", 30)];
+    let amounts = sizes.map(|(service, bytes)| amount(service, bytes as u64));
+    let limits = ServiceLimits {
+        bytes_per_second: 0,
+        emit_queue_bytes_max: 1 << 20,
+    };
+    let [one, other] = [0, 1].map(|_| Services::new(limits, Instant::now()));
+
+    // Both are full after as many calls.
+    let mut calls = 0;
+    loop {
+        let sifted = one.sift(sizes.into_iter(), |_| false, Instant::now());
+        let taken = other.take_at_once(amounts.into_iter(), Instant::now());
+        assert_eq!(taken.is_some(), sifted.dropped == 0, "{calls}");
+        let Some(taken) = taken else {
+            break;
+        };
+        let of = |share: &super::Share| (share.place, share.entries, share.bytes);
+        assert!(taken.iter().map(of).eq(sifted.shares.iter().map(of)));
+        calls += 1;
+    }
+    assert!(calls > 1000, "{calls}");
+}
+
+#[test]
 fn services_are_told_apart_up_to_a_number_and_a_length() {
     let services = services_of(0);
     for n in 0..2000 {
         let name = format!("s{n}");
         services
-            .take([(name.as_str(), 10)].into_iter(), Instant::now())
+            .take([amount(&name, 10)].into_iter(), Instant::now())
             .unwrap();
     }
     let long = "x".repeat(300);
     services
-        .take([(long.as_str(), 10)].into_iter(), Instant::now())
+        .take([amount(&long, 10)].into_iter(), Instant::now())
         .unwrap();
 
     let ByService { named, others } = services.stats();

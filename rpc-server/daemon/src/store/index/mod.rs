@@ -126,21 +126,13 @@ impl Frame {
 }
 
 impl Index {
-    /// The index of lines that were written together, of which the first begins at `offset`; `None` if one of them cannot
-    /// be read.
-    pub(super) fn of_lines(lines: &[u8], offset: u64) -> Option<Self> {
-        let mut index = Self::default();
-        let mut end = 0;
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            end += line.len() as u64;
-            index.add(&Brief::parse(line)?, end);
-        }
-
-        for frame in &mut index.frames {
+    /// That of lines that begin at 0, for where they begin at `offset`.
+    pub(super) fn moved_to(mut self, offset: u64) -> Self {
+        for frame in &mut self.frames {
             frame.offset += offset;
             frame.end += offset;
         }
-        Some(index)
+        self
     }
 
     /// Adds an entry whose line ends at `end`. The bytes between it and the entry before belong to it.

@@ -3,7 +3,6 @@
 use rpc_core::api::log::Level;
 use tempfile::TempDir;
 
-use super::super::entry::EntryRef;
 use super::super::{Filter, Rest};
 use super::*;
 
@@ -132,38 +131,17 @@ fn an_index_with_any_byte_changed_or_missing_is_no_index() {
 }
 
 #[test]
-fn a_line_is_read_the_same_whether_or_not_its_service_is_escaped() {
-    for service in ["order", "a \\\"b\\\" \\u00e4", ""] {
-        let line = format!(
-            "{{\"seq\":7,\"ts\":12,\"level\":\"warn\",\"service\":\"{service}\",\"message\":\"m\"}}\n"
-        );
-        let entry = EntryRef::parse(line.as_bytes()).unwrap();
-        assert_eq!(Brief::parse(line.as_bytes()), Some(Brief::of(&entry)));
-    }
-    for wrong in [
-        "",
-        "{\"seq\":7",
-        "{\"seq\":7,\"ts\":1,\"level\":\"warn\",\"service\":\"a",
-    ] {
-        assert_eq!(Brief::parse(wrong.as_bytes()), None);
-    }
-}
-
-#[test]
 fn what_is_written_together_is_added_to_the_frame_that_is_open() {
-    let lines = |numbers: std::ops::Range<u64>| {
-        let line = |n| {
-            format!(
-                "{{\"seq\":{n},\"ts\":{n},\"level\":\"info\",\"service\":\"s\",\"message\":\"\"}}\n"
-            )
-        };
-        numbers.map(line).collect::<String>()
+    let index_of = |numbers: std::ops::Range<u64>| {
+        let mut index = Index::default();
+        let first = numbers.start;
+        for n in numbers {
+            index.add(&brief(n, n, "s"), (n + 1 - first) * 100);
+        }
+        index
     };
-    let (first, second) = (lines(1..4), lines(4..6));
-    let both = lines(1..6);
 
-    let mut index = Index::of_lines(first.as_bytes(), 0).unwrap();
-    index.append(Index::of_lines(second.as_bytes(), first.len() as u64).unwrap());
-    assert_eq!(Some(index), Index::of_lines(both.as_bytes(), 0));
-    assert_eq!(Index::of_lines(b"no entry\n", 0), None);
+    let mut index = index_of(1..4);
+    index.append(index_of(4..6).moved_to(300));
+    assert_eq!(index, index_of(1..6));
 }

@@ -4,7 +4,6 @@
 mod tests;
 
 use std::future::Future;
-use std::io::Write;
 use std::pin::Pin;
 use std::sync::{Condvar, Mutex};
 use std::task::{Context, Poll};
@@ -13,7 +12,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::emits::{EmitRun, NoticeRun};
+use super::index::Index;
 use super::lines::LINE_BYTES_MAX;
+use super::new_entries::NewEntries;
 use super::repeats::{BatchRun, KeyRun};
 use super::segment::SEQ_MAX;
 use super::{StoreError, lock};
@@ -101,6 +102,8 @@ pub(super) struct Batch {
     pub(super) first: u64,
     /// Their lines.
     pub(super) lines: Vec<u8>,
+    /// The index of the lines, of which the first begins at 0.
+    pub(super) index: Index,
     /// Number of entries.
     entries: u64,
     held: Held,
@@ -161,30 +164,30 @@ impl Queue {
         }
     }
 
-    /// Gives the next sequence number to an entry, of which `rest` is the line without that number.
-    pub(super) fn push(&self, rest: &[u8]) -> Result<Appended, StoreError> {
+    /// Gives consecutive numbers to entries that are written together. The outcome is the first one.
+    pub(super) fn push(&self, entries: &NewEntries) -> Result<Appended, StoreError> {
         let (caller, outcome) = oneshot::channel();
-        self.push_for(rest, || Tell::Call(caller))?;
+        self.push_for(entries, || Tell::Call(caller))?;
         Ok(Appended { outcome })
     }
 
-    /// Gives consecutive numbers to entries that are written together, each with its line in `rest`, for a caller that is
-    /// told in its own way. `tell` is called only where the entries are taken.
+    /// Gives consecutive numbers to entries that are written together, for a caller that is told in its own way. `tell` is
+    /// called only where the entries are taken.
     pub(super) fn push_for(
         &self,
-        rest: &[u8],
+        entries: &NewEntries,
         tell: impl FnOnce() -> Tell,
     ) -> Result<(), StoreError> {
-        self.push_kind(Kind::Appended, rest, tell)
+        self.push_kind(Kind::Appended, entries, tell)
     }
 
-    /// Gives consecutive numbers to emitted entries, each with its line in `rest`. `run` is made only where they are taken.
+    /// Gives consecutive numbers to emitted entries. `run` is made only where they are taken.
     pub(super) fn push_emitted(
         &self,
-        rest: &[u8],
+        entries: &NewEntries,
         run: impl FnOnce() -> EmitRun,
     ) -> Result<(), StoreError> {
-        self.push_kind(Kind::Emitted, rest, || Tell::Emit(run()))
+        self.push_kind(Kind::Emitted, entries, || Tell::Emit(run()))
     }
 
     /// Takes a place behind the entries that are there. It is told when they are on the disk, or have failed.
@@ -206,19 +209,17 @@ impl Queue {
     fn push_kind(
         &self,
         kind: Kind,
-        rest: &[u8],
+        entries: &NewEntries,
         tell: impl FnOnce() -> Tell,
     ) -> Result<(), StoreError> {
-        let lines = || rest.split_inclusive(|byte| *byte == b'\n');
-        let (mut bytes, mut entries) = (0, 0);
-        for line in lines() {
-            check_length(line)?;
-            bytes += SEQ_BYTES_MAX + line.len();
-            entries += 1;
+        let mut bytes = 0;
+        for line_bytes in entries.line_bytes() {
+            check_length(line_bytes)?;
+            bytes += SEQ_BYTES_MAX + line_bytes;
         }
 
         let mut state = lock(&self.state);
-        if state.closed || state.batch.next() + entries > SEQ_MAX + 1 {
+        if state.closed || state.batch.next() + entries.len() as u64 > SEQ_MAX + 1 {
             return Err(StoreError::Closed);
         }
 
@@ -237,7 +238,7 @@ impl Queue {
         let (seq, tell) = (state.batch.next(), tell());
         state.batch.callers.push(Caller { seq, tell });
         let before = state.batch.lines.len();
-        lines().for_each(|line| state.batch.push(line));
+        state.batch.push(entries, bytes);
         let added = state.batch.lines.len() - before + beside;
         state.batch.held.add(kind, added);
         drop(state);
@@ -325,15 +326,13 @@ pub(super) fn is_too_long(bytes: usize) -> bool {
     SEQ_BYTES_MAX + bytes > LINE_BYTES_MAX
 }
 
-pub(super) fn check_length(line: &[u8]) -> Result<(), StoreError> {
-    if !is_too_long(line.len()) {
+pub(super) fn check_length(line_bytes: usize) -> Result<(), StoreError> {
+    if !is_too_long(line_bytes) {
         return Ok(());
     }
 
-    let bytes = SEQ_BYTES_MAX + line.len();
-
     Err(StoreError::TooLarge {
-        bytes,
+        bytes: SEQ_BYTES_MAX + line_bytes,
         bytes_max: LINE_BYTES_MAX,
     })
 }
@@ -343,6 +342,7 @@ impl Batch {
         Self {
             first,
             lines,
+            index: Index::default(),
             entries: 0,
             held: Held::default(),
             callers: Vec::new(),
@@ -364,15 +364,11 @@ impl Batch {
         self.first + self.entries
     }
 
-    fn push(&mut self, rest: &[u8]) {
-        let seq = self.next();
-
-        // Writing to memory does not fail.
-        write!(self.lines, "{{\"seq\":{seq},").expect("memory can be written to");
-
-        // All but the brace that `rest` starts with.
-        self.lines.extend_from_slice(&rest[1..]);
-        self.entries += 1;
+    /// Adds entries whose lines have this number of bytes, or less.
+    fn push(&mut self, entries: &NewEntries, bytes_max: usize) {
+        self.lines.reserve(bytes_max);
+        entries.write(self.next(), &mut self.lines, &mut self.index);
+        self.entries += entries.len() as u64;
     }
 }
 

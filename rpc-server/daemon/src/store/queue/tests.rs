@@ -1,3 +1,5 @@
+use rpc_core::api::log::{Append, Level};
+
 use super::*;
 
 impl Queue {
@@ -17,20 +19,31 @@ fn at_most(bytes_max: usize) -> QueueLimits {
     }
 }
 
-const REST: &[u8] = b"{\"ts\":1}\n";
+/// The line of the entry of [`new`], behind its number.
+const REST: &str = ",\"ts\":1,\"level\":\"info\",\"service\":\"s\",\"message\":\"\",\"rx\":0}\n";
+
+fn with_message(message: String) -> NewEntries {
+    let mut entry = Append::new(Level::Info, "s", message);
+    entry.ts = Some(1);
+    NewEntries::from(&entry)
+}
+
+fn new() -> NewEntries {
+    with_message(String::new())
+}
 
 #[tokio::test]
 async fn what_gathers_is_one_batch_and_all_its_callers_are_told() {
     let queue = Queue::new(9, at_most(1000));
-    let first = queue.push(REST).unwrap();
+    let first = queue.push(&new()).unwrap();
     let batch = queue.take_batch();
-    let others: Vec<Appended> = (0..3).map(|_| queue.push(REST).unwrap()).collect();
+    let others: Vec<Appended> = (0..3).map(|_| queue.push(&new()).unwrap()).collect();
     queue.finish(batch, &Ok(()));
     assert_eq!(first.await.unwrap(), 9);
 
     let batch = queue.take_batch();
     assert_eq!(batch.first, 10);
-    let lines = "{\"seq\":10,\"ts\":1}\n{\"seq\":11,\"ts\":1}\n{\"seq\":12,\"ts\":1}\n";
+    let lines = format!("{{\"seq\":10{REST}{{\"seq\":11{REST}{{\"seq\":12{REST}");
     assert_eq!(str::from_utf8(&batch.lines).unwrap(), lines);
     queue.finish(batch, &Ok(()));
 
@@ -41,11 +54,11 @@ async fn what_gathers_is_one_batch_and_all_its_callers_are_told() {
 
 #[test]
 fn a_full_queue_refuses_at_once_until_its_batch_is_done() {
-    let line = r#"{"seq":1,"ts":1}"#.len() + 1;
+    let line = r#"{"seq":1"#.len() + REST.len();
     let queue = Queue::new(1, at_most(line + SEQ_BYTES_MAX + REST.len()));
-    let overloaded = || matches!(queue.push(REST), Err(StoreError::Overloaded));
+    let overloaded = || matches!(queue.push(&new()), Err(StoreError::Overloaded));
 
-    let appended = [queue.push(REST).unwrap(), queue.push(REST).unwrap()];
+    let appended = [queue.push(&new()).unwrap(), queue.push(&new()).unwrap()];
     assert!(overloaded());
 
     let batch = queue.take_batch();
@@ -61,12 +74,17 @@ fn a_full_queue_refuses_at_once_until_its_batch_is_done() {
 #[test]
 fn an_entry_larger_than_the_whole_queue_is_taken_alone() {
     let queue = Queue::new(1, at_most(1));
-    assert!(queue.push(REST).is_ok());
-    assert!(matches!(queue.push(REST), Err(StoreError::Overloaded)));
+    assert!(queue.push(&new()).is_ok());
+    assert!(matches!(queue.push(&new()), Err(StoreError::Overloaded)));
 
-    let large = vec![b' '; LINE_BYTES_MAX - SEQ_BYTES_MAX + 1];
+    // What is too long is not even tried.
+    let longest = LINE_BYTES_MAX - SEQ_BYTES_MAX - REST.len();
     assert!(matches!(
-        queue.push(&large),
+        queue.push(&with_message("x".repeat(longest))),
+        Err(StoreError::Overloaded)
+    ));
+    assert!(matches!(
+        queue.push(&with_message("x".repeat(longest + 1))),
         Err(StoreError::TooLarge { .. })
     ));
 }
@@ -74,9 +92,9 @@ fn an_entry_larger_than_the_whole_queue_is_taken_alone() {
 #[tokio::test]
 async fn a_failed_batch_fails_its_own_callers_only() {
     let queue = Queue::new(1, at_most(1000));
-    let lost = queue.push(REST).unwrap();
+    let lost = queue.push(&new()).unwrap();
     let batch = queue.take_batch();
-    let kept = queue.push(REST).unwrap();
+    let kept = queue.push(&new()).unwrap();
     queue.finish(batch, &Err(StoreError::Full { path: "f".into() }));
     assert!(matches!(lost.await, Err(StoreError::Full { .. })));
 
@@ -89,9 +107,9 @@ async fn a_failed_batch_fails_its_own_callers_only() {
 #[tokio::test]
 async fn a_closed_queue_hands_out_the_rest_and_an_abandoned_one_fails_it() {
     let queue = Queue::new(1, at_most(1000));
-    let appended = queue.push(REST).unwrap();
+    let appended = queue.push(&new()).unwrap();
     queue.close();
-    assert!(matches!(queue.push(REST), Err(StoreError::Closed)));
+    assert!(matches!(queue.push(&new()), Err(StoreError::Closed)));
 
     drop(queue.take_batch());
     assert!(matches!(queue.take(Duration::MAX), Taken::End));
@@ -101,7 +119,7 @@ async fn a_closed_queue_hands_out_the_rest_and_an_abandoned_one_fails_it() {
     );
 
     let queue = Queue::new(1, at_most(1000));
-    let appended = queue.push(REST).unwrap();
+    let appended = queue.push(&new()).unwrap();
     queue.abandon();
     assert!(matches!(appended.await, Err(StoreError::Closed)));
     assert!(matches!(queue.take(Duration::MAX), Taken::End));

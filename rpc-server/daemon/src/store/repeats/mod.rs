@@ -5,6 +5,7 @@
 //! next one), and a start reads the newest snapshot and the newest segment. Without its snapshot it reads older
 //! segments.
 
+mod hash;
 mod keys;
 mod known;
 mod producers;
@@ -25,6 +26,7 @@ use super::entry::EntryRef;
 use super::lines::{Lines, Sequence, leading_seq};
 use super::segment::{self, SegmentFile};
 
+pub(super) use hash::{EntriesHash, text_hash};
 pub(crate) use keys::Once;
 pub(super) use keys::{KeyRun, Keys};
 pub(super) use known::KeyOf;

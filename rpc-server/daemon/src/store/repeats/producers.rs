@@ -11,8 +11,10 @@ use rpc_core::api::log::{BATCH_ENTRIES_MAX, PRODUCER_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::super::new_entries::NewBatch;
 use super::super::queue::{Appended, Outcome, Tell};
 use super::super::{StoreError, lock};
+use super::hash::folded;
 use super::keys::Once;
 use super::progress::Progress;
 
@@ -27,7 +29,7 @@ pub(super) const AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A batch, as the line of its first entry has it: `producer/number/count/hash/check`.
 ///
-/// The hash is over the entries as they were sent. The check is over all before it: a count that was damaged on the disk
+/// The hash is over what the entries say. The check is over all before it: a count that was damaged on the disk
 /// would make a whole batch look like one that was not written to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct BatchOf {
@@ -36,17 +38,23 @@ pub(in crate::store) struct BatchOf {
     /// Number of its entries.
     pub(in crate::store) count: u64,
     pub(in crate::store) hash: u64,
+    /// What an older version has written as the hash, if that was asked for.
+    pub(in crate::store) text_hash: Option<u64>,
 }
 
 impl BatchOf {
-    /// A batch whose entries were sent as this text.
-    pub(in crate::store) fn new(producer: String, number: u64, count: u64, sent: &str) -> Self {
+    pub(in crate::store) fn new(producer: String, number: u64, entries: &NewBatch) -> Self {
         Self {
             producer,
             number,
-            count,
-            hash: folded(Fingerprint::of(sent.as_bytes())),
+            count: entries.len() as u64,
+            hash: entries.hash(),
+            text_hash: entries.text_hash(),
         }
+    }
+
+    fn has_hash(&self, hash: u64) -> bool {
+        hash == self.hash || Some(hash) == self.text_hash
     }
 }
 
@@ -73,6 +81,7 @@ impl FromStr for BatchOf {
             number: part()?.parse().map_err(drop)?,
             count: part()?.parse().map_err(drop)?,
             hash: u64::from_str_radix(part()?, 16).map_err(drop)?,
+            text_hash: None,
         };
 
         let is_sound = batch.producer.len() <= PRODUCER_BYTES_MAX
@@ -80,16 +89,6 @@ impl FromStr for BatchOf {
             && batch.to_string() == text;
         is_sound.then_some(batch).ok_or(())
     }
-}
-
-fn folded(fingerprint: Fingerprint) -> u64 {
-    let number = fingerprint.number();
-    let bytes = (number ^ (number >> 64)).to_le_bytes();
-    bytes
-        .iter()
-        .take(8)
-        .rev()
-        .fold(0, |all, byte| all << 8 | u64::from(*byte))
 }
 
 /// What is remembered of all producers.
@@ -169,7 +168,7 @@ impl Producers {
 
         if let Some(producer) = state.producers.get_mut(&batch.producer) {
             if let Some(known) = producer.batches.get_mut(&batch.number) {
-                if known.hash != batch.hash {
+                if !batch.has_hash(known.hash) {
                     return Err(StoreError::BatchConflict);
                 }
 
@@ -201,6 +200,14 @@ impl Producers {
             outcome: Appended { outcome },
             is_repetition: false,
         })
+    }
+
+    /// Whether the producer has a batch with this number, and another hash.
+    pub(in crate::store) fn has_other(&self, producer: &str, number: u64, hash: u64) -> bool {
+        let state = lock(&self.state);
+        let known = state.producers.get(producer);
+        let known = known.and_then(|producer| producer.batches.get(&number));
+        known.is_some_and(|batch| batch.hash != hash)
     }
 
     /// Notes a batch that the process before has written, whose first entry has this number.

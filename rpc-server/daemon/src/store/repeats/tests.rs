@@ -220,7 +220,13 @@ fn snapshots_of_segments_that_are_not_the_newest_are_deleted() {
 }
 
 fn batch(producer: &str, number: u64, sent: &str) -> BatchOf {
-    BatchOf::new(producer.into(), number, 2, sent)
+    BatchOf {
+        producer: producer.into(),
+        number,
+        count: 2,
+        hash: sent.len() as u64,
+        text_hash: None,
+    }
 }
 
 /// Begins a batch; `None` if it was here before.
@@ -331,7 +337,13 @@ fn producers_have_a_limit_and_the_longest_silence_is_forgotten_first() {
 
 #[test]
 fn the_name_of_a_batch_in_its_line_is_believed_only_as_it_was_written() {
-    let batch = BatchOf::new("a.b_c-d".into(), 17, 3, "[1]");
+    let batch = BatchOf {
+        producer: "a.b_c-d".into(),
+        number: 17,
+        count: 3,
+        hash: 0x0123_4567_89ab_cdef,
+        text_hash: None,
+    };
     let text = batch.to_string();
     assert_eq!(text.parse(), Ok(batch));
 

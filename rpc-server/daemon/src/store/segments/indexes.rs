@@ -43,11 +43,11 @@ impl Indexed {
         }
     }
 
-    /// Adds what was written; one that is not known makes the whole unknown.
-    pub(super) fn add(&mut self, added: Option<Index>) {
-        match (self, added) {
-            (Self::Open(index), Some(added)) => Arc::make_mut(index).append(added),
-            (indexed, _) => *indexed = Self::Unknown,
+    /// Adds what was written; where the rest is not known, it stays so.
+    pub(super) fn add(&mut self, added: Index) {
+        match self {
+            Self::Open(index) => Arc::make_mut(index).append(added),
+            indexed => *indexed = Self::Unknown,
         }
     }
 }

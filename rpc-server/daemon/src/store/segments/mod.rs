@@ -162,7 +162,7 @@ impl Segments {
         &self,
         segment: &mut Segment,
         last: u64,
-        added: Option<Index>,
+        added: Index,
     ) -> Option<ClosedIndex> {
         let mut state = lock(&self.state);
         let before = std::mem::replace(&mut state.last, last);

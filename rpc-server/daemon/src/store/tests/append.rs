@@ -174,7 +174,7 @@ async fn raw_newlines_in_fields_do_not_break_a_line() {
     let store = open(&dir);
     let params = "{\"level\":\"warn\",\"service\":\"s\",\"message\":\"a\\nb\",\"fields\":\n{\r\n\"k\":\n[1,\n2]\n}}";
     store
-        .append(&serde_json::from_str(params).unwrap())
+        .append(&serde_json::from_str::<Append>(params).unwrap())
         .unwrap()
         .await
         .unwrap();

@@ -10,9 +10,13 @@ pub(super) fn entries(number: u64, count: u64) -> Vec<Append> {
         .collect()
 }
 
+pub(super) fn batch_of(entries: &[Append]) -> NewBatch {
+    NewBatch::from(entries)
+}
+
 /// Appends a batch of three; returns the number of its first entry, and whether it was there before.
 async fn append_batch(store: &LogStore, number: u64) -> Result<(u64, bool), StoreError> {
-    let once = store.append_batch("p", number, &entries(number, 3), &number.to_string())?;
+    let once = store.append_batch("p", number, batch_of(&entries(number, 3)))?;
     Ok((once.outcome.await?, once.is_repetition))
 }
 
@@ -27,9 +31,9 @@ async fn a_batch_has_consecutive_numbers_and_is_answered_again_but_not_written()
     let store = open(&dir);
 
     let before = store.append(&entry("before")).unwrap();
-    let once = |sent| store.append_batch("p", 7, &entries(7, 3), sent);
-    let (first, again) = (once("sent").unwrap(), once("sent").unwrap());
-    assert!(matches!(once("other"), Err(StoreError::BatchConflict)));
+    let once = |of| store.append_batch("p", 7, batch_of(&entries(of, 3)));
+    let (first, again) = (once(7).unwrap(), once(7).unwrap());
+    assert!(matches!(once(8), Err(StoreError::BatchConflict)));
     let behind = store.append(&entry("behind")).unwrap();
 
     assert_eq!((before.await.unwrap(), behind.await.unwrap()), (1, 5));
@@ -64,7 +68,7 @@ async fn a_batch_is_known_after_a_restart_whatever_has_become_of_the_record_of_i
             for number in 1..=5 {
                 let again = append_batch(&store, number).await.unwrap();
                 assert_eq!(again, (number * 3 - 2, true));
-                let conflict = store.append_batch("p", number, &entries(9, 1), "other");
+                let conflict = store.append_batch("p", number, batch_of(&entries(9, 1)));
                 assert!(matches!(conflict, Err(StoreError::BatchConflict)));
             }
             assert_eq!(append_batch(&store, 6).await.unwrap(), (16, false));

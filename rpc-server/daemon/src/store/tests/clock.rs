@@ -97,7 +97,9 @@ async fn send(store: &LogStore, step: u64) {
     let key = append_once(store, &step.to_string(), "m", None).await;
     assert!(!key.unwrap().1);
     let batch = [timeless("m"), timeless("m"), timeless("m")];
-    let batch = store.append_batch("p", step, &batch, "sent").unwrap();
+    let batch = store
+        .append_batch("p", step, NewBatch::from(batch.as_slice()))
+        .unwrap();
     assert!(!batch.is_repetition);
     batch.outcome.await.unwrap();
 }
@@ -108,7 +110,9 @@ async fn send_again(store: &LogStore, step: u64) {
     let key = append_once(store, &step.to_string(), "m", Some(1000)).await;
     assert_eq!(key.unwrap(), (first + 1, true), "step {step}");
     let batch = [timeless("m"), timeless("m"), timeless("m")];
-    let batch = store.append_batch("p", step, &batch, "sent").unwrap();
+    let batch = store
+        .append_batch("p", step, NewBatch::from(batch.as_slice()))
+        .unwrap();
     assert!(batch.is_repetition, "step {step}");
     assert_eq!(batch.outcome.await.unwrap(), first + 2, "step {step}");
 }

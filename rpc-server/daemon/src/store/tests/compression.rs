@@ -8,7 +8,7 @@ use super::super::packed::stand_in;
 use super::super::repeats::Repeats;
 use super::super::segments::Segments;
 use super::super::upkeep::Packer;
-use super::batches::entries;
+use super::batches::{batch_of, entries};
 use super::index::{fill, found};
 use super::keys::append_once;
 use super::*;
@@ -111,7 +111,9 @@ async fn an_entry_of_a_compressed_segment_is_read_byte_for_byte_as_it_was() {
     let plain = open_small(&dir, 360);
     append(&plain, 1..=20).await;
     append_once(&plain, "k", "m", None).await.unwrap();
-    let batch = plain.append_batch("p", 1, &entries(1, 3), "sent").unwrap();
+    let batch = plain
+        .append_batch("p", 1, NewBatch::from(entries(1, 3).as_slice()))
+        .unwrap();
     batch.outcome.await.unwrap();
     append(&plain, 25..=30).await;
     let expected = texts(&plain).await;
@@ -486,7 +488,7 @@ async fn keys_and_batches_in_compressed_segments_are_known_without_the_record_of
         append_once(&store, &n.to_string(), "m", None)
             .await
             .unwrap();
-        let batch = store.append_batch("p", n, &entries(n, 3), &n.to_string());
+        let batch = store.append_batch("p", n, batch_of(&entries(n, 3)));
         batch.unwrap().outcome.await.unwrap();
     }
     all_are_compressed(&dir, &store).await;
@@ -500,7 +502,7 @@ async fn keys_and_batches_in_compressed_segments_are_known_without_the_record_of
             .unwrap();
         assert_eq!(again, (n * 4 - 3, true));
         let batch = store
-            .append_batch("p", n, &entries(n, 3), &n.to_string())
+            .append_batch("p", n, batch_of(&entries(n, 3)))
             .unwrap();
         assert!(batch.is_repetition);
         assert_eq!(batch.outcome.await.unwrap(), n * 4 - 2);
@@ -540,7 +542,7 @@ async fn twenty_shapes_of_messages_take_a_quarter_of_their_plain_bytes() {
         let entries: Vec<Append> = (0..1000)
             .map(|n| shaped(batch * 1000 + n, &mut random))
             .collect();
-        let sent = store.append_batch("p", batch + 1, &entries, &batch.to_string());
+        let sent = store.append_batch("p", batch + 1, batch_of(&entries));
         sent.unwrap().outcome.await.unwrap();
     }
     all_are_compressed(&dir, &store).await;

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 
 use tokio::task::JoinSet;
 
-use super::batches::entries;
+use super::batches::{batch_of, entries};
 use super::disk::{CHILD_DIR, child};
 use super::keys::append_once;
 use super::*;
@@ -50,12 +50,13 @@ pub(super) async fn send(store: &LogStore, sender: &str, number: u64, key_age: O
         return sent.unwrap().0;
     }
 
-    let sent = format!("{sender}{number}");
     let entries: Vec<Append> = entries(number, ENTRIES)
         .into_iter()
         .map(|new| entry(format!("{sender}.{}", new.message)))
         .collect();
-    let once = store.append_batch(sender, number, &entries, &sent).unwrap();
+    let once = store
+        .append_batch(sender, number, batch_of(&entries))
+        .unwrap();
     once.outcome.await.unwrap()
 }
 

@@ -25,7 +25,9 @@ async fn an_entry_with_a_time_of_its_own_has_that_of_its_receipt_whichever_way_i
     store.append(&timeless()).unwrap().await.unwrap();
     append_once(&store, "k", "key", None).await.unwrap();
     let batch = [entry("batch"), timeless(), entry("batch")];
-    let batch = store.append_batch("p", 1, &batch, "sent").unwrap();
+    let batch = store
+        .append_batch("p", 1, NewBatch::from(batch.as_slice()))
+        .unwrap();
     batch.outcome.await.unwrap();
     let emitter = store.emitter(None);
     let unanswered = [entry("emit"), timeless()];

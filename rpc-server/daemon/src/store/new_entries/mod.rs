@@ -1,0 +1,321 @@
+//! Entries on their way to the queue, as the lines that they will be.
+
+mod batch;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use rpc_core::RawJson;
+use rpc_core::api::log::{Append, AppendRef, FieldsRef, Level};
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::ser::Serialize;
+
+use super::emits::Amount;
+use super::index::{Brief, Index};
+use super::repeats::KeyOf;
+
+pub(crate) use batch::NewBatch;
+
+/// Number of services that are looked through for that of an entry. A service beyond them may have several places,
+/// which are added up later: callers choose the names, and may send thousands.
+const SERVICES_SEEN: usize = 16;
+
+/// Bytes of a body beside its texts, about.
+const BODY_BYTES: usize = 64;
+
+/// The member with the time of receipt, up to its value.
+const RX: &[u8] = b",\"rx\":";
+
+/// Bytes of a line beside its body and its numbers, but for the sequence number: `{"ts":,}` and the newline.
+const FRAME_BYTES: usize = 9;
+
+/// Entries that are written together, in this order.
+///
+/// An entry is turned into the body of its line while it is read: its texts are copied from where they came to where the
+/// writer takes them from. What the log itself says of the entry, its number and times, is put around the body by
+/// [`write`](Self::write), under the lock of the queue.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NewEntries {
+    /// The bodies one behind the other: the members `level` to `fields` of each entry.
+    bodies: Vec<u8>,
+    entries: Vec<NewEntry>,
+    services: Vec<OfService>,
+    /// Members that the first line has beside those of its entry, each behind a comma.
+    origin: Vec<u8>,
+    /// The time of receipt, in milliseconds since 1970.
+    received: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct NewEntry {
+    body_bytes: usize,
+    /// Its own time.
+    ts: Option<u64>,
+    level: Level,
+    /// The place of the service.
+    service: usize,
+}
+
+/// The entries of one service.
+#[derive(Debug, Clone)]
+struct OfService {
+    name: String,
+    entries: u64,
+    bytes: u64,
+}
+
+impl NewEntries {
+    fn push(&mut self, entry: &AppendRef<'_>) {
+        let before = self.bodies.len();
+        push_body(&mut self.bodies, entry);
+
+        let service = self.place_of(&entry.service);
+        self.entries.push(NewEntry {
+            body_bytes: self.bodies.len() - before,
+            ts: entry.ts,
+            level: entry.level,
+            service,
+        });
+    }
+
+    fn place_of(&mut self, service: &str) -> usize {
+        let mut last = self.services.iter().enumerate().rev().take(SERVICES_SEEN);
+        if let Some((place, _)) = last.find(|(_, known)| known.name == service) {
+            return place;
+        }
+
+        self.services.push(OfService {
+            name: service.to_owned(),
+            entries: 0,
+            bytes: 0,
+        });
+        self.services.len() - 1
+    }
+
+    /// Has the first line tell of the key that its entry came with.
+    pub(super) fn with_key(self, key: &KeyOf<'_>) -> Self {
+        self.with_origin("key", key)
+    }
+
+    fn with_origin(mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Self {
+        self.origin.extend_from_slice(b",\"");
+        self.origin.extend_from_slice(name.as_bytes());
+        self.origin.extend_from_slice(b"\":");
+        push(&mut self.origin, value);
+        self
+    }
+
+    /// Notes when they came, by which the lengths of their lines are known.
+    pub(super) fn received_at(mut self, ms: u64) -> Self {
+        self.received = ms;
+        self.add_up();
+        self
+    }
+
+    /// Adds up what each service has.
+    fn add_up(&mut self) {
+        for of in &mut self.services {
+            (of.entries, of.bytes) = (0, 0);
+        }
+
+        let mut origin = self.origin.len();
+        for entry in &self.entries {
+            let of = &mut self.services[entry.service];
+            of.entries += 1;
+            of.bytes += (entry.line_bytes(self.received) + std::mem::take(&mut origin)) as u64;
+        }
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The length of each line, without its number.
+    pub(super) fn line_bytes(&self) -> impl Iterator<Item = usize> {
+        let origins = std::iter::once(self.origin.len()).chain(std::iter::repeat(0));
+        let entries = self.entries.iter().zip(origins);
+        entries.map(|(entry, origin)| entry.line_bytes(self.received) + origin)
+    }
+
+    /// The service of each entry, with the length of its line.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
+        let services = self.entries.iter().map(|entry| entry.service);
+        let names = services.map(|place| self.services[place].name.as_str());
+        names.zip(self.line_bytes())
+    }
+
+    /// What each service has; one may come more than once.
+    pub(super) fn amounts(&self) -> impl Iterator<Item = Amount<'_>> {
+        self.services.iter().map(|of| Amount {
+            service: &of.name,
+            entries: of.entries,
+            bytes: of.bytes,
+        })
+    }
+
+    /// Takes out the entries that are not to be kept; `is_kept` has an element for each.
+    pub(super) fn retain(&mut self, is_kept: &[bool]) {
+        let bodies = std::mem::take(&mut self.bodies);
+        let (mut rest, mut kept) = (bodies.as_slice(), is_kept.iter());
+
+        self.entries.retain(|entry| {
+            let (body, behind) = rest.split_at(entry.body_bytes);
+            rest = behind;
+            let is_kept = kept.next().is_some_and(|is_kept| *is_kept);
+            if is_kept {
+                self.bodies.extend_from_slice(body);
+            }
+            is_kept
+        });
+        self.add_up();
+    }
+
+    /// Appends their lines, with the numbers from `first` on, and adds them to the index of all `lines`.
+    pub(super) fn write(&self, first: u64, lines: &mut Vec<u8>, index: &mut Index) {
+        let (mut bodies, mut origin) = (self.bodies.as_slice(), self.origin.as_slice());
+
+        for (seq, entry) in (first..).zip(&self.entries) {
+            let (body, behind) = bodies.split_at(entry.body_bytes);
+            bodies = behind;
+            let ts = entry.ts.unwrap_or(self.received);
+
+            lines.extend_from_slice(b"{\"seq\":");
+            push(lines, &seq);
+            lines.extend_from_slice(b",\"ts\":");
+            push(lines, &ts);
+            lines.push(b',');
+            lines.extend_from_slice(body);
+            if entry.ts.is_some() {
+                // The clock of the caller may be wrong.
+                lines.extend_from_slice(RX);
+                push(lines, &self.received);
+            }
+            lines.extend_from_slice(std::mem::take(&mut origin));
+            lines.extend_from_slice(b"}\n");
+
+            let brief = Brief {
+                seq,
+                ts,
+                level: entry.level,
+                service: self.services[entry.service].name.as_str().into(),
+            };
+            index.add(&brief, lines.len() as u64);
+        }
+    }
+}
+
+impl NewEntry {
+    /// The length of its line with the newline, without its number and without what the first line has besides.
+    fn line_bytes(&self, received: u64) -> usize {
+        let times = match self.ts {
+            Some(ts) => digits(ts) + RX.len() + digits(received),
+            None => digits(received),
+        };
+        FRAME_BYTES + times + self.body_bytes
+    }
+}
+
+impl From<&AppendRef<'_>> for NewEntries {
+    fn from(entry: &AppendRef<'_>) -> Self {
+        let mut new = Self::default();
+        new.push(entry);
+        new
+    }
+}
+
+impl From<&Append> for NewEntries {
+    fn from(entry: &Append) -> Self {
+        Self::from(&AppendRef::from(entry))
+    }
+}
+
+impl From<&[Append]> for NewEntries {
+    fn from(entries: &[Append]) -> Self {
+        let mut new = Self::default();
+        for entry in entries {
+            new.push(&AppendRef::from(entry));
+        }
+        new
+    }
+}
+
+impl<const N: usize> From<&[Append; N]> for NewEntries {
+    fn from(entries: &[Append; N]) -> Self {
+        Self::from(entries.as_slice())
+    }
+}
+
+impl From<&Vec<Append>> for NewEntries {
+    fn from(entries: &Vec<Append>) -> Self {
+        Self::from(entries.as_slice())
+    }
+}
+
+impl<'de> Deserialize<'de> for NewEntries {
+    /// Reads an array of entries.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut new = Self::default();
+        deserializer.deserialize_seq(Each(|entry: &AppendRef<'de>| new.push(entry)))?;
+        Ok(new)
+    }
+}
+
+/// Does something with each entry of an array.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(&AppendRef<'de>)> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(entry) = entries.next_element()? {
+            (self.0)(&entry);
+        }
+        Ok(())
+    }
+}
+
+/// Appends the members of an entry that the line has as they came.
+fn push_body(body: &mut Vec<u8>, entry: &AppendRef<'_>) {
+    let fields = entry.fields.as_ref().map(FieldsRef::as_str);
+    let trace = entry.trace.as_deref();
+    let texts = [&*entry.service, &*entry.message].into_iter();
+    let texts = texts.chain(trace).chain(fields).map(str::len);
+    body.reserve(BODY_BYTES + texts.sum::<usize>());
+
+    body.extend_from_slice(b"\"level\":\"");
+    body.extend_from_slice(entry.level.as_str().as_bytes());
+    body.extend_from_slice(b"\",\"service\":");
+    push(body, &*entry.service);
+    body.extend_from_slice(b",\"message\":");
+    push(body, &*entry.message);
+    if let Some(trace) = trace {
+        body.extend_from_slice(b",\"trace\":");
+        push(body, trace);
+    }
+    if let Some(fields) = fields {
+        body.extend_from_slice(b",\"fields\":");
+        body.extend_from_slice(fields.as_bytes());
+    }
+}
+
+fn push(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // Only a map with keys that are not strings could fail.
+    RawJson::push(out, value).expect("numbers and strings always encode");
+}
+
+/// Number of decimal digits.
+fn digits(number: u64) -> usize {
+    number
+        .checked_ilog10()
+        .map_or(1, |power| power as usize + 1)
+}
