@@ -42,8 +42,16 @@ async fn a_tail_sends_the_last_entries_and_what_comes_and_goes_on_behind_its_cur
     assert_eq!(seen(&first), (vec![3], 3));
     assert!(first["data"].get("lost").is_none());
 
-    append(client, "a3").await;
-    let second = client.reply().await;
+    // The item and the reply of the append come in any order.
+    let entry = json!({"level": "info", "service": "s", "message": "a3"});
+    client.send(line(1, 1001, &entry) + "\n").await;
+    let mut replies = [client.reply().await, client.reply().await];
+    replies.sort_by_key(|reply| reply["id"].as_u64());
+    let [appended, second] = replies;
+    assert_eq!(
+        (&appended["id"], &appended["data"]),
+        (&json!(1), &json!({"seq": 4}))
+    );
     assert_eq!((&second["id"], seen(&second)), (&json!(7), (vec![4], 4)));
 
     // The stream is given up, and another one goes on where it was.
