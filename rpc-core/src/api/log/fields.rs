@@ -188,19 +188,48 @@ impl<'de> Visitor<'de> for Object {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let mut names = HashSet::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if names.contains(&name) {
+        let mut names = Names::default();
+        while let Some(Name(name)) = members.next_key::<Name<'de>>()? {
+            if names.has(&name) {
                 return Err(A::Error::custom(format_args!(
                     "the field `{name}` comes twice; give each field a name of its own"
                 )));
             }
 
-            names.insert(name);
+            names.add(name);
             members.next_value_seed(Nested { depth: 1 })?;
         }
 
         Ok(())
+    }
+}
+
+/// The name of a field, which is copied only if something in it is escaped.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Number of names that are compared one by one. It is faster than hashing, and most entries have fewer.
+const NAMES_COMPARED: usize = 16;
+
+/// The names that have come.
+#[derive(Default)]
+struct Names<'a> {
+    first: Vec<Cow<'a, str>>,
+    others: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Names<'a> {
+    fn has(&self, name: &str) -> bool {
+        self.first.iter().any(|known| known == name) || self.others.contains(name)
+    }
+
+    fn add(&mut self, name: Cow<'a, str>) {
+        if self.first.len() < NAMES_COMPARED {
+            self.first.push(name);
+        } else {
+            self.others.insert(name);
+        }
     }
 }
 
@@ -271,7 +300,7 @@ impl<'de> Visitor<'de> for Nested {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
-        while members.next_key::<String>()?.is_some() {
+        while members.next_key::<Name<'de>>()?.is_some() {
             members.next_value_seed(inner)?;
         }
         Ok(())
@@ -315,6 +344,15 @@ mod tests {
         refused(&deep(100_000), "more than 64 levels deep");
         refused(r#"{"a":1,"b":2,"a":1}"#, "the field `a` comes twice");
         refused(r#"{"a":1,"\u0061":2}"#, "the field `a` comes twice");
+        let many = |last: &str| {
+            let names: Vec<String> = (0..40).map(|n| format!("\"n{n}\":1")).collect();
+            format!("{{{},\"{last}\":2}}", names.join(","))
+        };
+        refused(&many("n0"), "the field `n0` comes twice");
+        refused(&many("n39"), "the field `n39` comes twice");
+        assert!(many("n40").parse::<Fields>().is_ok());
+        refused(r#"{"\ud800":1}"#, "hex escape");
+        refused(r#"{"a":{"\ud800":1}}"#, "hex escape");
         refused(r#"{"a":"\ud800"}"#, "hex escape");
         refused(r#"{"a":1e999}"#, "out of range");
         for text in ["1", "[]", "\"\"", "null"] {
