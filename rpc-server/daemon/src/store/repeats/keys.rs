@@ -167,6 +167,17 @@ impl Keys {
         state.known_since = -state.age_max;
     }
 
+    /// Whether an append with a key has failed that may be in the files nevertheless.
+    pub(super) fn has_failed(&self, now: Instant) -> bool {
+        let state = lock(&self.state);
+        let oldest = state.since_began(now) - state.age_max;
+        state.identities.values().any(|own| {
+            let known = own.order.iter().filter(|(seen, _)| *seen > oldest);
+            let mut keys = known.filter_map(|(_, id)| own.keys.get(id));
+            keys.any(|key| key.progress.has_failed())
+        })
+    }
+
     /// What a later process has to know: keys of entries that are on the disk.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         let state = lock(&self.state);

@@ -117,6 +117,11 @@ impl Repeats {
         }
     }
 
+    /// Whether something has failed that may be in the files nevertheless. Only they tell what has become of it.
+    fn has_failed(&self, now: Instant) -> bool {
+        self.producers.has_failed() || self.keys.has_failed(now)
+    }
+
     /// Takes in the snapshot of what was known before the segment `first`; returns whether there is a sound one.
     fn load(&mut self, dir: &Path, first: u64) -> bool {
         match snapshot::read(dir, first) {
@@ -194,8 +199,16 @@ impl Repeats {
             }
         }
 
-        // A batch lies whole in one segment.
-        self.learn_pending();
+        // A batch lies whole in one segment, unless its write has failed and could not be taken back.
+        let next = sequence.next();
+        if self
+            .pending
+            .as_ref()
+            .is_some_and(|(batch, first)| first + batch.count <= next)
+        {
+            self.learn_pending();
+        }
+        self.pending = None;
         Ok(replayed)
     }
 }

@@ -244,6 +244,16 @@ impl Producers {
         }
     }
 
+    /// Whether a batch has failed that may be in the files nevertheless.
+    pub(super) fn has_failed(&self) -> bool {
+        let state = lock(&self.state);
+        let mut batches = state
+            .producers
+            .values()
+            .flat_map(|producer| producer.batches.values());
+        batches.any(|batch| batch.progress.has_failed())
+    }
+
     /// What a later process has to know, the longest silence first.
     pub(super) fn snapshot(&self, now: Instant) -> Vec<KnownProducer> {
         let mut state = lock(&self.state);

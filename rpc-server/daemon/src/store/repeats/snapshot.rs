@@ -73,6 +73,9 @@ impl Snapshots {
     }
 
     /// Writes what is known before the segment `first` is made. Without it, a start reads older segments.
+    ///
+    /// While something may be in the files though it has failed, nothing is written: a start that believes a record
+    /// without it would have it written again.
     pub(in crate::store) fn write(
         &mut self,
         first: u64,
@@ -87,6 +90,10 @@ impl Snapshots {
 
         let path = path(&self.dir, first);
         let now = Instant::now();
+        if repeats.has_failed(now) {
+            // One that is there is of a segment that was taken back.
+            return self.delete(first);
+        }
         let known = Known {
             keys: repeats.keys.snapshot(now),
             producers: repeats.producers.snapshot(now),

@@ -357,3 +357,41 @@ fn the_name_of_a_batch_in_its_line_is_believed_only_as_it_was_written() {
         assert_eq!(text[..at].parse::<BatchOf>(), Err(()));
     }
 }
+
+#[test]
+fn no_snapshot_is_written_while_something_that_failed_may_be_in_the_files() {
+    let dir = TempDir::new().unwrap();
+    let now = Instant::now();
+    let mut repeats = Repeats {
+        producers: producers_of(&[("p", 3)], now),
+        pending: None,
+        keys: keys_of(3, 1 << 20, now),
+        is_complete: true,
+    };
+    let (path, source) = ("f".into(), Arc::new(std::io::Error::other("it is broken")));
+    let left_behind = Err(StoreError::LeftBehind { path, source });
+    let is_written = |repeats: &Repeats, first| {
+        let mut snapshots = Snapshots::of(dir.path(), None).unwrap();
+        snapshots.write(first, repeats, Durability::Process);
+        snapshot::path(dir.path(), first).exists()
+    };
+    assert!(is_written(&repeats, 1));
+
+    // What was taken back is not there.
+    let full = || Err(StoreError::Full { path: "f".into() });
+    let run = begin_batch(&repeats.producers, &batch("p", 4, "sent"), now).unwrap();
+    run.unwrap().finish(&full());
+    let run = begin(&repeats.keys, &call("k4", "1", None), now).unwrap();
+    run.unwrap().finish(&full());
+    assert!(is_written(&repeats, 1));
+
+    let run = begin_batch(&repeats.producers, &batch("p", 5, "sent"), now).unwrap();
+    run.unwrap().finish(&left_behind);
+    assert!(!is_written(&repeats, 1), "the one before is deleted, too");
+
+    repeats.producers = producers_of(&[], now);
+    assert!(is_written(&repeats, 1));
+    let run = begin(&repeats.keys, &call("k5", "1", None), now).unwrap();
+    run.unwrap().finish(&left_behind);
+    assert!(!is_written(&repeats, 1));
+}

@@ -14,6 +14,7 @@ mod index;
 mod keys;
 #[cfg(unix)]
 mod kill;
+mod left_behind;
 #[path = "../../../../tests/needs/mod.rs"]
 mod needs;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,86 @@
+//! Entries whose write has failed and that the disk has not taken back.
+
+use std::io::Write;
+
+use super::super::index::Index;
+use super::super::repeats::BatchOf;
+use super::super::segment::stand_in;
+use super::batches::{batch_of, entries};
+use super::*;
+
+/// The lines of the batch that fails, with the numbers from `first` on.
+fn lines_of_batch(first: u64) -> String {
+    let entries = batch_of(&entries(7, 3));
+    let batch = BatchOf::new("p".into(), 7, &entries);
+    let (mut lines, mut index) = (Vec::new(), Index::default());
+    let entries = entries.into_entries(&batch).received_at(1);
+    entries.write(first, &mut lines, &mut index);
+    String::from_utf8(lines).unwrap()
+}
+
+async fn append_batch(store: &LogStore) -> Result<(u64, bool), StoreError> {
+    let once = store.append_batch("p", 7, batch_of(&entries(7, 3)))?;
+    Ok((once.outcome.await?, once.is_repetition))
+}
+
+/// A directory in which a batch of three has failed, and then an entry was written to the next segment. Of the batch, the
+/// disk has kept this number of lines.
+async fn with_batch_left_behind(lines: usize) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    append(&open(&dir), [0]).await;
+
+    // A file that the store reads and cannot write to, and that is longer than it should be when it is cut off.
+    let path = segment_path(&dir, 1);
+    let other = dir.path().join("other");
+    fs::copy(&path, &other).unwrap();
+    stand_in::take_instead(fs::File::open(&other).unwrap());
+    let store = open(&dir);
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&other)
+        .and_then(|mut file| file.write_all(b"what was written"))
+        .unwrap();
+
+    for _ in 0..2 {
+        let failed = append_batch(&store).await;
+        assert!(
+            matches!(failed, Err(StoreError::LeftBehind { .. })),
+            "{failed:?}"
+        );
+    }
+    append(&store, [9]).await;
+    let failed = append_batch(&store).await;
+    assert!(matches!(failed, Err(StoreError::LeftBehind { .. })));
+    drop(store);
+
+    let left: String = lines_of_batch(2)
+        .split_inclusive('\n')
+        .take(lines)
+        .collect();
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(left.as_bytes()).unwrap();
+    assert_eq!(files(dir.path()), [1, 5].map(|n| segment_path(&dir, n)));
+    dir
+}
+
+#[tokio::test]
+async fn a_batch_that_was_left_behind_is_not_doubled_when_it_is_sent_again_after_a_restart() {
+    let dir = with_batch_left_behind(3).await;
+
+    let store = open(&dir);
+    assert_eq!(append_batch(&store).await.unwrap(), (2, true));
+    let expected = ["0", "7.1", "7.2", "7.3", "9"].map(String::from);
+    let found = read_all(&store, &query(0)).await;
+    assert!(found.into_iter().map(|(_, message)| message).eq(expected));
+}
+
+#[tokio::test]
+async fn a_batch_that_was_left_behind_in_part_or_not_at_all_is_written_when_it_is_sent_again() {
+    for lines in 0..3 {
+        let dir = with_batch_left_behind(lines).await;
+
+        let store = open(&dir);
+        assert_eq!(append_batch(&store).await.unwrap(), (6, false), "{lines}");
+        assert_eq!(append_batch(&store).await.unwrap(), (6, true), "{lines}");
+    }
+}
