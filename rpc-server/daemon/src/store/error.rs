@@ -77,6 +77,14 @@ pub(crate) enum StoreError {
         /// The longest line there may be, in bytes.
         bytes_max: usize,
     },
+    /// The emitted entries of a call take more than [`emit_queue_bytes_max`](super::LogConfig::emit_queue_bytes_max) has
+    /// room for, even if no other entries wait. They will never be taken together.
+    EmitTooLarge {
+        /// What they take, in bytes.
+        bytes: u64,
+        /// What is there for all services, in bytes.
+        bytes_max: u64,
+    },
     /// The cursor belongs to another log.
     OtherLog {
         /// The log that was asked for.
@@ -153,6 +161,13 @@ impl StoreError {
     }
 }
 
+const KEY_CONFLICT: &str =
+    "the `idempotency-key` belongs to an append with other params; a new entry needs a new key";
+const KEY_FORGOTTEN: &str = "this append is a repetition, and the log no longer knows whether the entry was written: keys of \
+    that age were forgotten; check before you send it as a new entry";
+const KEYS_FULL: &str = "too many appends with an `idempotency-key` are on their way to the disk; this one was not taken, \
+    send it again later";
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -202,6 +217,11 @@ impl fmt::Display for StoreError {
                     "the log entry takes {bytes} bytes, and at most {bytes_max} are allowed"
                 )
             }
+            Self::EmitTooLarge { bytes, bytes_max } => write!(
+                f,
+                "the emitted entries take {bytes} bytes, and there is room for {bytes_max}: send fewer in a call, or raise \
+                 `log.emit_queue_bytes_max`"
+            ),
             Self::OtherLog { asked, extent } => write!(
                 f,
                 "the log is `{}`, not `{asked}`: the server has another data directory now; continue from entry {}",
@@ -212,17 +232,9 @@ impl fmt::Display for StoreError {
                 "`params.after` is {after}, but the last entry of the log is {}: later entries are lost",
                 extent.last
             ),
-            Self::KeyConflict { .. } => f.write_str(
-                "the `idempotency-key` belongs to an append with other params; a new entry needs a new key",
-            ),
-            Self::KeyForgotten => f.write_str(
-                "this append is a repetition, and the log no longer knows whether the entry was written: keys of that \
-                 age were forgotten; check before you send it as a new entry",
-            ),
-            Self::KeysFull => f.write_str(
-                "too many appends with an `idempotency-key` are on their way to the disk; this one was not taken, send it \
-                 again later",
-            ),
+            Self::KeyConflict { .. } => f.write_str(KEY_CONFLICT),
+            Self::KeyForgotten => f.write_str(KEY_FORGOTTEN),
+            Self::KeysFull => f.write_str(KEYS_FULL),
             Self::BatchConflict => f.write_str("the producer has sent other entries with this number"),
             Self::BatchStale { last_batch } => write!(
                 f,

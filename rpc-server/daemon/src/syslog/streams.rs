@@ -185,26 +185,47 @@ impl Connection {
 
     /// Puts entries into the log, and waits while the store has too much to write. The socket is not read meanwhile.
     async fn put(&self, entries: &[Append], stopped: &mut watch::Receiver<()>) -> Then {
-        let store = &self.shared.store;
-        let entries = NewEntries::from(entries);
-        let mut then = Then::GoesOn;
-        while !entries.is_empty() && then == Then::GoesOn {
-            match store.emit(&self.emitter, entries.clone(), Overflow::Refuse) {
-                Err(StoreError::Overloaded) => {}
-                Ok(()) => return then,
+        let (mut parts, mut then) = (vec![entries], Then::GoesOn);
+        while let Some(part) = parts.pop() {
+            let entries = NewEntries::from(part);
+            match self.offer(&entries, &mut then, stopped).await {
+                Ok(()) => {}
                 Err(StoreError::Closed) => return Then::Ends,
-                // Those of a service over its budget, and those that are too long, are dropped alone.
-                Err(_) => break,
+                // There is no room for all of them together, however long they wait.
+                Err(StoreError::EmitTooLarge { .. }) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                // What there is no room for is dropped, and counted. Those of a service over its budget, and those that are
+                // too long, are dropped alone.
+                Err(_) => drop(
+                    self.shared
+                        .store
+                        .emit(&self.emitter, entries, Overflow::Drop),
+                ),
+            }
+        }
+        then
+    }
+
+    /// Offers entries to the store until it has room for them, or the connection has to end, which `then` says.
+    async fn offer(
+        &self,
+        entries: &NewEntries,
+        then: &mut Then,
+        stopped: &mut watch::Receiver<()>,
+    ) -> Result<(), StoreError> {
+        loop {
+            let store = &self.shared.store;
+            let offered = store.emit(&self.emitter, entries.clone(), Overflow::Refuse);
+            if *then == Then::Ends || !matches!(offered, Err(StoreError::Overloaded)) {
+                return offered;
             }
             tokio::select! {
                 () = sleep(PAUSE) => {}
-                () = ended(stopped) => then = Then::Ends,
+                () = ended(stopped) => *then = Then::Ends,
             }
         }
-
-        // What there is no room for is dropped, and counted.
-        let _ = store.emit(&self.emitter, entries, Overflow::Drop);
-        then
     }
 
     /// Waits until the peer may send more than what it has sent.

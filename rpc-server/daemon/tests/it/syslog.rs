@@ -237,6 +237,35 @@ async fn a_connection_over_the_rate_of_its_address_waits_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn messages_that_the_queue_never_has_room_for_together_are_taken_one_after_the_other() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = DaemonConfig {
+        syslog: listening(&[TCP]),
+        ..DaemonConfig::default()
+    };
+    config.log.emit_queue_bytes_max = 4000;
+    let mut life = Life::with(data.path(), config).await;
+
+    // Of two services, so that the first one alone does not make the room.
+    let text = "x".repeat(1000);
+    let messages: String = (0..10)
+        .map(|n| format!("<14>1 - h app{} - - - {n} {text}\n", n % 2))
+        .collect();
+    let mut sender = tokio::net::TcpStream::connect(place(&life, 0))
+        .await
+        .unwrap();
+    sender.write_all(messages.as_bytes()).await.unwrap();
+
+    let found = entries(&mut life, 10).await;
+    let numbers = found.iter().map(|entry| {
+        let message = entry["message"].as_str().unwrap();
+        message.split(' ').next().unwrap().parse::<u64>().unwrap()
+    });
+    assert!(numbers.eq(0..10), "in their order");
+    life.end().await;
+}
+
+#[tokio::test]
 async fn long_messages_are_cut_off_and_further_connections_of_an_address_are_closed() {
     let data = tempfile::tempdir().unwrap();
     let settings = SyslogSettings {

@@ -57,7 +57,9 @@ impl From<StoreError> for Status {
             StoreError::Ending => Self::unavailable(error.to_string()),
             StoreError::Closed => Self::unavailable(error.to_string()).with_rejected(),
             StoreError::Blocking(error) => error.into(),
-            StoreError::TooLarge { .. } => Self::invalid_argument(error.to_string()),
+            StoreError::TooLarge { .. } | StoreError::EmitTooLarge { .. } => {
+                Self::invalid_argument(error.to_string())
+            }
             // Whether the entry is on the disk is not known.
             StoreError::Io { .. }
             | StoreError::LeftBehind { .. }
@@ -86,6 +88,16 @@ mod tests {
         assert_eq!(status.retry_after(), Some(Duration::from_secs(1)));
         // The command has run, and taken its entry back.
         assert!(!status.is_rejected());
+    }
+
+    #[test]
+    fn what_the_queue_never_has_room_for_is_the_mistake_of_its_caller() {
+        let status = Status::from(StoreError::EmitTooLarge {
+            bytes: 4000,
+            bytes_max: 3000,
+        });
+        assert_eq!(status.code(), Code::INVALID_ARGUMENT);
+        assert_eq!(status.retry_after(), None);
     }
 
     #[test]

@@ -62,7 +62,8 @@ impl LogStore {
     /// # Errors
     ///
     /// With [`Overflow::Refuse`], without having taken any: [`Overloaded`](StoreError::Overloaded),
-    /// [`OverBudget`](StoreError::OverBudget), [`TooLarge`](StoreError::TooLarge), [`Closed`](StoreError::Closed). With
+    /// [`OverBudget`](StoreError::OverBudget), [`TooLarge`](StoreError::TooLarge),
+    /// [`EmitTooLarge`](StoreError::EmitTooLarge), [`Closed`](StoreError::Closed). With
     /// [`Overflow::Drop`] none.
     pub(crate) fn emit(
         &self,
@@ -109,10 +110,8 @@ impl LogStore {
         entries.line_bytes().try_for_each(check_length)?;
 
         let shares = self.services.take(entries.amounts(), now)?;
-        if !self.services.enter_queue(&shares) {
-            self.services.give_back(&shares);
-            return Err(StoreError::Overloaded);
-        }
+        let entered = self.services.enter_queue(&shares);
+        entered.inspect_err(|_| self.services.give_back(&shares))?;
         Ok(shares)
     }
 

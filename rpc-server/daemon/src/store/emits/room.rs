@@ -1,5 +1,6 @@
 //! The room for emitted entries that wait for the disk, and how services share it.
 
+use super::super::StoreError;
 use super::super::queue::{EMIT_BYTES, SEQ_BYTES_MAX};
 use super::services::{SERVICES_MAX, Share};
 
@@ -39,6 +40,44 @@ impl Room {
             self.add(place, bytes);
         }
         has_room
+    }
+
+    /// Takes room for entries of services that came with one call, for all of them or none.
+    ///
+    /// # Errors
+    /// [`EmitTooLarge`](StoreError::EmitTooLarge) if there would be none although no others waited, otherwise
+    /// [`Overloaded`](StoreError::Overloaded).
+    pub(super) fn take_all(&mut self, shares: &[Share]) -> Result<(), StoreError> {
+        for (count, share) in shares.iter().enumerate() {
+            if self.take(share.place, bytes_of(*share)) {
+                continue;
+            }
+
+            for share in &shares[..count] {
+                self.give_back(*share);
+            }
+            return Err(self.why_not(shares));
+        }
+        Ok(())
+    }
+
+    /// Why entries have no room: because of others that wait, or because of their own number.
+    fn why_not(&self, shares: &[Share]) -> StoreError {
+        let bytes: u64 = shares.iter().map(|share| bytes_of(*share)).sum();
+        let mut empty = Self {
+            held: 0,
+            by_place: Vec::new(),
+            ..*self
+        };
+        let fits_alone = |share: &Share| empty.take(share.place, bytes_of(*share));
+        if shares.iter().all(fits_alone) {
+            return StoreError::Overloaded;
+        }
+
+        StoreError::EmitTooLarge {
+            bytes,
+            bytes_max: self.open,
+        }
     }
 
     /// Takes room for entries of services in what is for every service, if there is room for all of them.
@@ -109,6 +148,36 @@ mod tests {
 
         room.give_back(share(1, 3_003_000));
         assert!(room.take(2, 2_000_000));
+    }
+
+    #[test]
+    fn what_can_never_have_room_is_told_from_what_has_none_for_now() {
+        // Three thousand bytes for every service, and nearly none for each.
+        let mut room = Room::new(4000);
+        let shares = [share(1, 2000), share(2, 1500)];
+        for _ in 0..2 {
+            let refused = room.take_all(&shares);
+            assert!(
+                matches!(
+                    refused,
+                    Err(StoreError::EmitTooLarge {
+                        bytes: 3500,
+                        bytes_max: 3000
+                    })
+                ),
+                "{refused:?}"
+            );
+            assert_eq!(room.held, 0);
+        }
+
+        // The same by itself, and what fits together, has to wait only for what is before it.
+        room.take_all(&[share(3, 5000)]).unwrap();
+        for shares in [&shares[..1], &[share(1, 2000), share(2, 1000)]] {
+            let refused = room.take_all(shares);
+            assert!(matches!(refused, Err(StoreError::Overloaded)));
+        }
+        room.give_back(share(3, 5000));
+        room.take_all(&[share(1, 2000), share(2, 1000)]).unwrap();
     }
 
     #[test]

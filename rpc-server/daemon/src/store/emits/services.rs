@@ -8,7 +8,7 @@ use rpc_core::api::log::{SERVICE_BYTES_MAX, ServiceStats};
 use tokio::time::Instant;
 
 use super::super::{StoreError, lock};
-use super::room::{Room, bytes_of, bytes_of_entry};
+use super::room::{Room, bytes_of_entry};
 
 /// Number of services that are told apart. All further ones, and those with longer names than filters take, are one.
 pub(super) const SERVICES_MAX: usize = 1000;
@@ -178,20 +178,12 @@ impl Services {
         Some(shares)
     }
 
-    /// Takes room in the queue for emitted entries, if there is room for all of them.
-    pub(super) fn enter_queue(&self, shares: &[Share]) -> bool {
-        let mut state = lock(&self.state);
-        let room = &mut state.room;
-        for (count, share) in shares.iter().enumerate() {
-            if !room.take(share.place, bytes_of(*share)) {
-                for share in &shares[..count] {
-                    room.give_back(*share);
-                }
-                return false;
-            }
-        }
-
-        true
+    /// Takes room in the queue for emitted entries, for all of them or none.
+    ///
+    /// # Errors
+    /// As [`Room::take_all`].
+    pub(super) fn enter_queue(&self, shares: &[Share]) -> Result<(), StoreError> {
+        lock(&self.state).room.take_all(shares)
     }
 
     /// Gives back the room of emitted entries, which do not wait any more.

@@ -159,6 +159,43 @@ async fn emits_have_a_queue_of_their_own_and_what_is_too_long_is_dropped_alone()
 }
 
 #[tokio::test]
+async fn entries_that_the_queue_never_has_room_for_together_are_refused_for_good() {
+    let dir = TempDir::new().unwrap();
+    let config = LogConfig {
+        emit_queue_bytes_max: 4000,
+        ..LogConfig::default()
+    };
+    let store = open(&dir, config);
+    let emitter = store.emitter(None);
+    let entries = ["a", "b"].map(|service| entry(service, "x".repeat(2000)));
+
+    let refused = store.emit(&emitter, &entries, Overflow::Refuse);
+    let error = refused.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::EmitTooLarge {
+                bytes: 4000..5000,
+                bytes_max: 3000
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("send fewer in a call"));
+    let services = store.services.stats().named;
+    assert_eq!((services["a"].entries, services["b"].dropped), (0, 0));
+
+    // Each by itself has room, and of both together the first one.
+    for one in &entries {
+        store.emit(&emitter, one, Overflow::Refuse).unwrap();
+        store.flushed().unwrap().await.unwrap();
+    }
+    store.emit(&emitter, &entries, Overflow::Drop).unwrap();
+    store.flushed().unwrap().await.unwrap();
+    assert_eq!((counts(&emitter), store.last()), ((3, 1), 3));
+}
+
+#[tokio::test]
 async fn what_a_closed_store_has_no_place_for_is_dropped() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir, LogConfig::default());
