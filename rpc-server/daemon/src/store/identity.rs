@@ -23,9 +23,10 @@ struct Stored {
 
 /// The identity of the log in a directory, which is made if it is missing.
 ///
-/// It is renewed where the numbers may begin anew under it: its files are gone or all empty (`bytes` is what they have), and
-/// no record of how the store was closed says which numbers were given out. That the newest alone is empty is how a process
-/// leaves it that ended before its first entry.
+/// It is renewed where the numbers may begin anew under it: its files are gone or empty, and no record of how the store was
+/// closed says which numbers were given out. `bytes` is what those files have that must not be empty: all of them together if
+/// they are synced, as the newest alone is empty if a process ended before its first entry; otherwise the newest, which a loss
+/// of power may have emptied.
 pub(super) fn of(
     dir: &Path,
     lock: &DirLock,

@@ -26,7 +26,7 @@ use super::segments::{self, FoundSegments, Segments};
 use super::upkeep::Upkeep;
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
-use super::{Health, LogConfig, NewBatch, NewEntries, StoreError, identity};
+use super::{Durability, Health, LogConfig, NewBatch, NewEntries, StoreError, identity};
 
 /// A log on disk: entries are appended, get consecutive sequence numbers from 1 on, and are read in that
 /// order.
@@ -104,12 +104,9 @@ impl LogStore {
         // What was changed since the store was closed is not written to, and its numbers are not given out again.
         let closing = Closing::read(dir);
         let left = closing.filter(|left| is_changed(left, found_next, &segments, dir));
-        let replayed = match (segments.damaged(), &left) {
-            (0, None) => Replayed::Whole,
-            _ => Replayed::Damaged,
-        };
-        repeats.end_replay(found_next, replayed);
-        let log = identity::of(dir, &lock, segments.total_bytes(), closing.as_ref())?;
+        repeats.end_replay(found_next, replayed(&segments, left.as_ref()));
+        let bytes = bytes_that_count(&segments, config.durability());
+        let log = identity::of(dir, &lock, bytes, closing.as_ref())?;
 
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
         let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());
@@ -330,6 +327,22 @@ fn is_changed(left: &Closing, found_next: u64, segments: &Segments, dir: &Path) 
         );
     }
     change.is_some()
+}
+
+/// What the replay of the newest segment has come to.
+fn replayed(segments: &Segments, left: Option<&Closing>) -> Replayed {
+    match (segments.damaged(), left) {
+        (0, None) => Replayed::Whole,
+        _ => Replayed::Damaged,
+    }
+}
+
+/// The bytes of the files that must not be empty if the log is to be the same as before: see [`identity::of`].
+fn bytes_that_count(segments: &Segments, durability: Durability) -> u64 {
+    match durability {
+        Durability::Power => segments.total_bytes(),
+        Durability::Process => segments.newest().map_or(0, |newest| newest.bytes),
+    }
 }
 
 /// Starts the threads of a store, in the order in which they end.

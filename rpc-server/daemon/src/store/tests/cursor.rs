@@ -86,6 +86,28 @@ async fn a_log_whose_newest_file_got_no_entry_before_a_kill_is_the_same_log() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_not_synced_is_another_one_if_its_newest_file_is_empty_after_a_loss_of_power()
+{
+    let dir = TempDir::new().unwrap();
+    let store = open_small(&dir, 400);
+    append(&store, 1..=9).await;
+    let (log, newest) = (store.extent().log, files(dir.path()).pop().unwrap());
+    drop(store);
+
+    // Cleanly closed, it is what it was.
+    let store = open_small(&dir, 400);
+    assert_eq!(store.extent().log, log);
+    drop(store);
+
+    // What the newest had was not written yet: its numbers are given out again.
+    fs::remove_file(dir.path().join("closed.json")).unwrap();
+    fs::write(newest, "").unwrap();
+    let store = open_small(&dir, 400);
+    assert!((1..9).contains(&store.last()));
+    assert_ne!(store.extent().log, log);
+}
+
+#[tokio::test]
 async fn a_log_whose_files_were_taken_away_is_another_one_unless_its_numbers_go_on() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
