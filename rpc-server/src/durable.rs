@@ -48,7 +48,30 @@ fn sync_name(dir: &Path) -> io::Result<()> {
         // The root and the current directory are there.
         None => return Ok(()),
     };
-    File::open(above)?.sync_all()
+    sync_dir(&File::open(above)?)
+}
+
+/// Makes the names in a directory durable. It blocks.
+///
+/// Some file systems cannot sync a directory, and say so (`EINVAL`, `EBADF`, `ENOSYS`, `EOPNOTSUPP`): some of networks, of
+/// FUSE, and read-only ones of containers. There is nothing that a program could do better then, and this returns `Ok`.
+///
+/// # Errors
+///
+/// All others of the file system: the names may be lost with the power.
+pub fn sync_dir(dir: &File) -> io::Result<()> {
+    match dir.sync_all() {
+        Err(error) if is_unable(&error) => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Whether a file system says that it cannot sync directories at all.
+fn is_unable(error: &io::Error) -> bool {
+    // EBADF has no name in the standard library; every Unix has this number for it.
+    const EBADF: i32 = 9;
+    let kinds = [io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(EBADF)
 }
 
 #[cfg(test)]
@@ -74,6 +97,25 @@ mod tests {
         for named in ["", ".", "/"] {
             create_durable_dir(Path::new(named)).unwrap();
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_directory_on_a_file_system_that_cannot_sync_directories_will_do() {
+        let above = File::open("/proc/self").unwrap();
+        assert!(above.sync_all().is_err(), "it has learned to sync");
+        sync_dir(&above).unwrap();
+        create_durable_dir(Path::new("/proc/self/task")).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_what_says_that_it_is_unable_is_let_pass() {
+        let unable = |number| is_unable(&io::Error::from_raw_os_error(number));
+        let (ebadf, einval, enosys, eopnotsupp) = (9, 22, 38, 95);
+        assert!([ebadf, einval, enosys, eopnotsupp].into_iter().all(unable));
+        let (eio, eacces, enospc, erofs) = (5, 13, 28, 30);
+        assert!(![eio, eacces, enospc, erofs].into_iter().any(unable));
     }
 
     #[test]

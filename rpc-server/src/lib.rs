@@ -117,7 +117,7 @@ pub use dispatch::handler::{
 pub use dispatch::route::{AnyRoute, IntoRoute, Route, ViaHandler, ViaRoute};
 pub use dispatch::route_error::{NamedHandler, RouteError};
 pub use dispatch::router::Router;
-pub use durable::create_durable_dir;
+pub use durable::{create_durable_dir, sync_dir};
 pub use instance::instance;
 pub use listen::{BoundAddress, InheritedListener, ListenError, ListenOptions};
 pub use metrics::{

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rpc_server::sync_dir;
+
 use super::StoreError;
 use super::segment::FILE_MODE;
 
@@ -46,7 +48,7 @@ impl DirLock {
 
     /// Makes the names in the directory durable. It takes no descriptor.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.dir.sync_all()
+        sync_dir(&self.dir)
     }
 }
 

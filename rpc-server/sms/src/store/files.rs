@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
-use rpc_server::create_durable_dir;
+use rpc_server::{create_durable_dir, sync_dir};
 use rusqlite::Connection;
 
 use super::StoreError;
@@ -137,5 +137,5 @@ fn dir_of(file: &Path) -> &Path {
 
 /// Makes the name of a file durable in its directory. It blocks.
 pub(crate) fn sync_name(file: &Path) -> std::io::Result<()> {
-    File::open(dir_of(file))?.sync_all()
+    sync_dir(&File::open(dir_of(file))?)
 }

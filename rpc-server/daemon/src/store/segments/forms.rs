@@ -134,7 +134,7 @@ impl Segments {
         let packed = path_of(&self.dir, view.first, Form::Packed);
         fs::rename(new, &packed).map_err(StoreError::io("rename", new))?;
         fs::File::open(&self.dir)
-            .and_then(|dir| dir.sync_all())
+            .and_then(|dir| rpc_server::sync_dir(&dir))
             .map_err(StoreError::io("fsync", &self.dir))?;
 
         let is_listed = {
