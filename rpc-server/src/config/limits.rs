@@ -36,9 +36,10 @@ pub struct Limits {
     /// connection.
     pub output_bytes_hard_max: usize,
     /// Maximum number of bytes that one connection holds: the line being read, the params of its calls in flight (also
-    /// of ordered ones that wait for their turn), and the output that waits. At the limit the server stops reading from
-    /// the connection. It still handles lines that it has already read, as long as they are cancels, credits or
-    /// built-in commands; it stops at the first other call. At least `limits.frame_bytes_max` and
+    /// of ordered ones that wait for their turn), results and items that are ready, and the output that waits. At the
+    /// limit the server stops reading from the connection, and a stream without credit does not look for its next item.
+    /// The server still handles lines that it has already read, as long as they are cancels, credits or built-in
+    /// commands; it stops at the first other call. At least `limits.frame_bytes_max` and
     /// `limits.output_bytes_soft_max` together.
     pub connection_bytes_max: usize,
     /// Maximum number of bytes that all connections together hold, as `limits.connection_bytes_max` counts them. With

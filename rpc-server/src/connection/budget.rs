@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::back_pressure::BackPressure;
 use super::session::Session;
 use super::timers::Timer;
@@ -76,10 +77,42 @@ where
     /// Bytes that the connection holds: the line being read, its calls in flight, and its output.
     #[inline]
     pub(super) fn held_bytes(&self) -> usize {
-        self.input_bytes
-            + self.in_flight.waiting_bytes()
-            + self.peer.held_bytes()
-            + self.output.held_bytes()
+        self.peer.held_bytes() + self.held_beside_calls()
+    }
+
+    /// Those of them that calls which have begun do not hold.
+    #[inline]
+    fn held_beside_calls(&self) -> usize {
+        self.input_bytes + self.in_flight.waiting_bytes() + self.output.held_bytes()
+    }
+
+    /// Bytes that calls which have begun may hold, beside what the connection holds for others.
+    #[inline]
+    pub(super) fn calls_bytes_max(&self) -> usize {
+        self.budget
+            .bytes_max
+            .saturating_sub(self.held_beside_calls())
+    }
+
+    /// Looks how much room there is for items without credit.
+    #[inline]
+    pub(super) fn look_at_room_ahead(&self) {
+        if let Some(ahead) = self.in_flight.ahead() {
+            ahead.set_bytes_max(self.calls_bytes_max());
+        }
+    }
+
+    /// Whether it is the turn of a stream that waits for room for an item without credit.
+    fn has_room_ahead(&self) -> bool {
+        self.look_at_room_ahead();
+        let is_turn = self.in_flight.ahead().is_some_and(Ahead::is_turn);
+        is_turn && self.may_send_items()
+    }
+
+    /// Whether a stream waits for such room.
+    #[inline]
+    fn waits_for_room_ahead(&self) -> bool {
+        self.in_flight.ahead().is_some_and(Ahead::has_waiting)
     }
 
     /// Bytes that may be read now: up to the connection's share, and no more than there is for all. One whose calls may
@@ -124,20 +157,21 @@ where
     }
 
     /// Has the connection woken when what its calls hold is given back elsewhere, as by work that has outlived its call,
-    /// if it waits for that: it holds all that it may, or no call is left whose end would wake it, so that what it has
-    /// told to the count of all connections would stay too much. Returns whether it has room by now.
+    /// if it waits for that: it holds all that it may, a stream waits for room, or no call is left whose end would wake
+    /// it, so that what it has told to the count of all connections would stay too much. Returns whether it has room by
+    /// now.
     #[inline]
     pub(super) fn wait_for_room(&mut self, waker: &Waker) -> bool {
         let is_full = self.is_full();
         let is_outlived = self.peer.held_bytes() > 0 && self.in_flight.len() == 0;
-        if !is_full && !is_outlived {
+        if !is_full && !is_outlived && !self.waits_for_room_ahead() {
             return false;
         }
 
         self.peer.wait_for_room(waker);
         // What was given back just before has woken no task.
         self.tell_held_bytes(waker);
-        is_full && !self.is_full()
+        is_full && !self.is_full() || self.has_room_ahead()
     }
 
     fn is_full(&self) -> bool {
@@ -156,7 +190,8 @@ where
         }
 
         // As it was looked at in this turn: that is what held the connection back.
-        let is_held_back = !self.budget.is_enough() && held >= self.budget.bytes_max;
+        let is_full = held >= self.budget.bytes_max || self.waits_for_room_ahead();
+        let is_held_back = !self.budget.is_enough() && is_full;
         if is_held_back && self.budget.share.wait(waker) {
             add(&self.host.metrics.limits.memory_pauses, 1);
         }

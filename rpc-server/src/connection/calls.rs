@@ -233,11 +233,21 @@ where
         terms
     }
 
+    /// Whether items of streams may be sent now.
+    #[inline]
+    pub(super) fn may_send_items(&self) -> bool {
+        self.output.waiting() < self.stream_output_max() && self.may_go_on()
+    }
+
     /// Sends the items of streams that are ready, while the peer keeps up.
     #[inline]
     pub(super) fn send_items(&mut self, cx: &mut Context<'_>) {
-        while self.output.waiting() < self.stream_output_max() && self.may_go_on() {
+        self.look_at_room_ahead();
+        while self.may_send_items() {
             let Poll::Ready(Some((terms, step))) = self.in_flight.poll_stream(cx) else {
+                if self.in_flight.wake_for_room() {
+                    continue;
+                }
                 return;
             };
 

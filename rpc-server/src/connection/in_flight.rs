@@ -15,10 +15,10 @@ use rpc_core::{Outcome, Peer};
 
 use parked::Parked;
 
+use super::ahead::Ahead;
 use super::call::{Call, ReplyOrder, Terms};
 use super::order::{Order, Ordered};
-use super::stream::{Credit, StreamCall, StreamStep};
-use crate::access::Beginnings;
+use super::stream::{Credit, StreamCall, StreamRules, StreamStep};
 
 /// Calls that were accepted and are not over.
 #[derive(Default)]
@@ -111,23 +111,18 @@ impl InFlight {
         terms: Terms,
         items: ItemStream,
         credit: Option<Credit>,
-        item_bytes_max: usize,
-        beginnings: Beginnings,
+        rules: StreamRules,
     ) {
         let (abort, registration) = AbortHandle::new_pair();
         let credit = credit.map(Arc::new);
         let parked = self.parked.get_or_insert_default();
 
         let held = peer.hold(terms.held_bytes());
-        let credit_of_stream = credit.clone();
-        let stream = StreamCall::new(
-            items,
-            terms,
-            credit_of_stream,
-            item_bytes_max,
-            held,
-            beginnings,
-        );
+        let ahead = parked
+            .ahead
+            .get_or_insert_with(|| Arc::new(Ahead::new(peer, rules.calls_bytes_max)));
+        let ahead = Arc::clone(ahead);
+        let stream = StreamCall::new(items, terms, credit.clone(), ahead, rules, held);
         parked.streams.push(Abortable::new(stream, registration));
         parked.occupy(terms, abort, credit);
     }
@@ -187,6 +182,19 @@ impl InFlight {
         if let Some(credit) = handle.and_then(|handle| handle.credit.as_ref()) {
             credit.add(items);
         }
+    }
+
+    /// Wakes a stream that waits for room for its next item, if there is some. Returns whether it has woken one.
+    #[inline]
+    pub(super) fn wake_for_room(&self) -> bool {
+        self.ahead()
+            .is_some_and(|ahead| ahead.has_waiting() && ahead.wake_next())
+    }
+
+    /// The room for items without credit, if there are streams.
+    #[inline]
+    pub(super) fn ahead(&self) -> Option<&Ahead> {
+        self.parked.as_ref()?.ahead.as_deref()
     }
 
     /// Ends the streams that run out of credit: the peer can send no more of it.

@@ -8,6 +8,7 @@
 
 mod access_log;
 mod admission;
+mod ahead;
 mod auth;
 mod back_pressure;
 mod breach;

@@ -11,6 +11,7 @@ use super::order::Ordered;
 use super::output::ENVELOPE_BYTES;
 use super::session::Session;
 use super::stream::Credit;
+use super::stream::StreamRules;
 use crate::layers::Fault;
 use crate::limit::Holder;
 use crate::metrics::add;
@@ -54,9 +55,13 @@ where
                 }
 
                 self.stats.parked(terms.command);
-                let beginnings = self.policy.beginnings;
+                let rules = StreamRules {
+                    item_bytes_max: limit,
+                    calls_bytes_max: self.calls_bytes_max(),
+                    beginnings: self.policy.beginnings,
+                };
                 self.in_flight
-                    .add_stream(&self.peer, *terms, items, credit, limit, beginnings);
+                    .add_stream(&self.peer, *terms, items, credit, rules);
                 return;
             }
 

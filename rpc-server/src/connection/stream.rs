@@ -13,6 +13,7 @@ use rpc_core::frame::ItemStream;
 use rpc_core::{HeldBytes, RawJson, Status};
 use tokio::time::{Instant, Sleep};
 
+use super::ahead::{Ahead, Looking, Place};
 use super::call::{Terms, too_long};
 use crate::access::Beginnings;
 use crate::layers::report_panic;
@@ -29,6 +30,15 @@ const BYTES_PER_STEP: usize = 32 * 1024;
 /// items take long does not take many of them.
 const STEP_TIME: Duration = Duration::from_micros(100);
 
+/// What holds for a stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StreamRules {
+    pub(super) item_bytes_max: usize,
+    /// Bytes of all calls and streams of its connection, as far as that is known when it begins.
+    pub(super) calls_bytes_max: usize,
+    pub(super) beginnings: Beginnings,
+}
+
 /// The items of a streaming call, then its end.
 pub(super) struct StreamCall {
     terms: Terms,
@@ -40,6 +50,12 @@ pub(super) struct StreamCall {
     /// How it ends, behind the items that were given last.
     end: Option<Result<(), Status>>,
     credit: Option<Arc<Credit>>,
+    ahead: Arc<Ahead>,
+    /// It looks for the next item before there is credit for it.
+    looking: Option<Looking>,
+    /// It waits for its turn to do so.
+    place: Option<Place>,
+    item_bytes_last: Option<usize>,
     timeout: Option<Pin<Box<Sleep>>>,
     has_ended: bool,
     /// How many items it gave the last time: as many are expected now.
@@ -101,24 +117,28 @@ impl StreamCall {
         items: ItemStream,
         terms: Terms,
         credit: Option<Arc<Credit>>,
-        item_bytes_max: usize,
+        ahead: Arc<Ahead>,
+        rules: StreamRules,
         held: HeldBytes,
-        beginning: Beginnings,
     ) -> Self {
         Self {
             terms,
             items,
-            item_bytes_max,
+            item_bytes_max: rules.item_bytes_max,
             next: None,
             end: None,
             credit,
+            ahead,
+            looking: None,
+            place: None,
+            item_bytes_last: None,
             timeout: terms
                 .deadline()
                 .map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
             has_ended: false,
             items_last: 0,
             held,
-            beginning,
+            beginning: rules.beginnings,
         }
     }
 
@@ -181,15 +201,16 @@ impl StreamCall {
                 break None;
             }
 
+            if credit == Some(0) {
+                break self.look_ahead(cx);
+            }
             let item = match self.poll_item(cx) {
                 Poll::Ready(Ok(item)) => item,
                 Poll::Ready(Err(end)) => break Some(end),
                 Poll::Pending => break None,
             };
-            match &mut credit {
-                Some(0) => break self.wait_for_credit(item, cx),
-                Some(items) => *items -= 1,
-                None => {}
+            if let Some(items) = &mut credit {
+                *items -= 1;
             }
 
             if count == 0 {
@@ -215,37 +236,67 @@ impl StreamCall {
             return Poll::Ready(Ok(item));
         }
 
-        Poll::Ready(match ready!(self.items.as_mut().poll_next(cx)) {
+        let next = ready!(self.items.as_mut().poll_next(cx));
+        self.looking = None;
+        Poll::Ready(match next {
             Some(Ok(item)) if item.as_bytes().len() > self.item_bytes_max => {
                 Err(Err(too_long(&item, self.item_bytes_max)))
             }
-            Some(Ok(item)) => Ok(item),
+            Some(Ok(item)) => {
+                self.item_bytes_last = Some(item.as_bytes().len());
+                Ok(item)
+            }
             Some(Err(status)) => Err(Err(status)),
             None => Err(Ok(())),
         })
     }
 
-    /// Keeps an item for which there is no credit. A stream may not wait for ever for credit that cannot come: then this
-    /// is its end.
-    fn wait_for_credit(
-        &mut self,
-        item: RawJson<'static>,
-        cx: &Context<'_>,
-    ) -> Option<Result<(), Status>> {
-        let credit = self.credit.as_ref()?;
+    /// Looks for an item for which there is no credit, and keeps it. A stream may not wait for ever for credit that cannot
+    /// come: then this is its end.
+    fn look_ahead(&mut self, cx: &mut Context<'_>) -> Option<Result<(), Status>> {
+        let credit = Arc::clone(self.credit.as_ref()?);
         credit.waiting.register(cx.waker());
 
-        let why = match self.terms.place.id() {
-            None => "a call without `id` cannot be given more",
-            Some(_) if credit.is_closed() => "the connection takes no more requests",
-            Some(_) => {
-                let held = self.held.another(item.as_bytes().len());
-                self.next = Some((item, held));
+        let why_no_credit = match self.terms.place.id() {
+            None => Some("a call without `id` cannot be given more"),
+            Some(_) if credit.is_closed() => Some("the connection takes no more requests"),
+            Some(_) => None,
+        };
+        if self.next.is_none() {
+            if why_no_credit.is_none() && !self.may_look(&credit) {
                 return None;
             }
-        };
+
+            let item = match self.poll_item(cx) {
+                Poll::Ready(Ok(item)) => item.into_compact(),
+                Poll::Ready(Err(end)) => return Some(end),
+                Poll::Pending => return None,
+            };
+            if why_no_credit.is_none()
+                && let Err(end) = self.ahead.check_room()
+            {
+                return Some(Err(end));
+            }
+            let held = self.held.another(item.memory_bytes());
+            self.next = Some((item, held));
+        }
+
+        let why = why_no_credit?;
         let message = format!("the `credit` is used up, and {why}");
         Some(Err(Status::resource_exhausted(message)))
+    }
+
+    /// Whether it has begun to look for an item without credit, or begins now; otherwise it is woken for that later.
+    fn may_look(&mut self, credit: &Arc<Credit>) -> bool {
+        if self.looking.is_none() {
+            self.looking = self.ahead.begin(self.item_bytes_last);
+            self.place = match self.looking {
+                Some(_) => None,
+                None => Some(self.ahead.wait(self.item_bytes_last, credit)),
+            };
+        }
+
+        self.looking.is_some()
     }
 }
 
@@ -286,6 +337,11 @@ impl Credit {
     pub(super) fn add(&self, items: u64) {
         let now = self.items.load(Ordering::Relaxed).saturating_add(items);
         self.items.store(now, Ordering::Relaxed);
+        self.waiting.wake();
+    }
+
+    /// Has the stream look again.
+    pub(super) fn wake(&self) {
         self.waiting.wake();
     }
 

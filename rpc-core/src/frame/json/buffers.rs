@@ -66,6 +66,17 @@ impl Scratch {
         Ok(scratch)
     }
 
+    /// The same bytes in a buffer of their length.
+    pub(crate) fn into_compact(mut self) -> Self {
+        self.0.shrink_to_fit();
+        self
+    }
+
+    /// Number of bytes that the buffer takes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

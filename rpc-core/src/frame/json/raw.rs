@@ -176,6 +176,34 @@ impl<'a> RawJson<'a> {
     }
 }
 
+impl RawJson<'static> {
+    /// The same JSON without the room that its buffer may have beside it: a value that was just written may take twice
+    /// its length in memory. For values that are kept for a while.
+    #[must_use]
+    pub fn into_compact(self) -> Self {
+        Self(match self.0 {
+            Text::Owned(text) => Text::Owned(text.into_compact()),
+            text => text,
+        })
+    }
+
+    /// Number of bytes that it takes in memory beside its own size.
+    ///
+    /// ```
+    /// use rpc_core::RawJson;
+    ///
+    /// let raw = RawJson::serialize("text").unwrap().into_compact();
+    /// assert_eq!(raw.memory_bytes(), "\"text\"".len());
+    /// assert_eq!(RawJson::EMPTY_OBJECT.memory_bytes(), 0);
+    /// ```
+    pub fn memory_bytes(&self) -> usize {
+        match &self.0 {
+            Text::Borrowed(_) | Text::Unverified(_) => 0,
+            Text::Owned(text) => text.capacity(),
+        }
+    }
+}
+
 impl From<Box<RawValue>> for RawJson<'static> {
     fn from(value: Box<RawValue>) -> Self {
         let mut bytes = String::from(Box::<str>::from(value)).into_bytes();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::future::{AbortHandle, Abortable};
 use futures::stream::{FuturesUnordered, SelectAll};
 
+use crate::connection::ahead::Ahead;
 use crate::connection::call::{Call, ReplyOrder, Terms};
 use crate::connection::stream::{Credit, StreamCall};
 
@@ -15,6 +16,8 @@ pub(super) struct Parked {
     pub(super) calls: FuturesUnordered<Abortable<Call>>,
     pub(super) streams: SelectAll<Abortable<StreamCall>>,
     pub(super) handles: HashMap<ReplyOrder, Handle>,
+    /// The room for items without credit; none before the first stream.
+    pub(super) ahead: Option<Arc<Ahead>>,
     /// The number of the last oneway call beside the order.
     pub(super) unanswered: u32,
 }

@@ -1,11 +1,15 @@
 //! Tests of the calls in flight.
 
 use std::future::{Future, pending, ready};
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
+
+use futures::FutureExt;
 
 use super::*;
+use crate::access::Beginnings;
 use crate::connection::call::{Arrival, CALL_BYTES};
-use rpc_core::{Reply, Request};
+use rpc_core::{Code, RawJson, Reply, Request};
 use tokio::time::Instant;
 
 fn terms(line: &[u8]) -> Terms {
@@ -93,4 +97,162 @@ fn all_kinds_of_calls_can_be_ended_together() {
 
     calls.sweep(&mut Context::from_waker(Waker::noop()));
     assert_eq!((calls.len(), peer.held_bytes()), (0, 0));
+}
+
+const ITEM_BYTES: usize = 10_000;
+const CALLS_MAX: usize = 80_000;
+/// Room for first items.
+const FIRST_MAX: usize = 60_000;
+
+/// Adds streams without credit that have these numbers, and a single item that is ready or comes when `gate` opens.
+fn add_streams(
+    calls: &mut InFlight,
+    peer: &Arc<Peer>,
+    ids: std::ops::RangeInclusive<u64>,
+    gate: impl Future<Output = ()> + Clone + Send + 'static,
+) {
+    let rules = StreamRules {
+        item_bytes_max: ITEM_BYTES,
+        calls_bytes_max: CALLS_MAX,
+        beginnings: Beginnings::default(),
+    };
+    for id in ids {
+        let line = format!("{{\"id\":{id},\"cmdid\":100,\"credit\":0}}");
+        let gate = gate.clone();
+        let items = futures::stream::once(async move {
+            gate.await;
+            Ok(RawJson::serialize(&"x".repeat(ITEM_BYTES - 2)).unwrap())
+        });
+        let credit = Some(Credit::new(0));
+        calls.add_stream(peer, terms(line.as_bytes()), items.boxed(), credit, rules);
+    }
+}
+
+/// What streams have come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Streamed {
+    items: usize,
+    ends: usize,
+    refused: usize,
+}
+
+/// A task that notes that it was woken.
+#[derive(Default)]
+struct Task(AtomicBool);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Polls the streams as a connection does, until none of them goes on. They never hold more than they may.
+fn run_streams(calls: &mut InFlight, peer: &Peer) -> Streamed {
+    let task = Arc::<Task>::default();
+    let waker = Arc::clone(&task).into();
+    let mut context = Context::from_waker(&waker);
+    let mut streamed = Streamed::default();
+    loop {
+        match calls.poll_stream(&mut context) {
+            Poll::Ready(Some((_, StreamStep::Items { items, .. }))) => {
+                streamed.items += items.len();
+            }
+            Poll::Ready(Some((_, StreamStep::Begun))) => {}
+            Poll::Ready(Some((terms, StreamStep::End(end)))) => {
+                calls.vacate(terms.place);
+                match end {
+                    Ok(()) => streamed.ends += 1,
+                    Err(status) => {
+                        assert_eq!(status.code(), Code::RESOURCE_EXHAUSTED, "{status}");
+                        streamed.refused += 1;
+                    }
+                }
+            }
+            Poll::Pending if task.0.swap(false, Ordering::Relaxed) => {}
+            Poll::Ready(None) | Poll::Pending if calls.wake_for_room() => {}
+            Poll::Ready(None) | Poll::Pending => return streamed,
+        }
+        assert!(peer.held_bytes() < CALLS_MAX + ITEM_BYTES);
+    }
+}
+
+#[test]
+fn streams_without_credit_have_items_ready_as_far_as_their_connection_has_room() {
+    let (mut calls, peer) = (InFlight::default(), peer());
+    add_streams(&mut calls, &peer, 1..=40, ready(()));
+
+    // None may send, and those that have an item ready leave no room for the others.
+    assert_eq!(run_streams(&mut calls, &peer), Streamed::default());
+    let full = peer.held_bytes();
+    assert!((FIRST_MAX..CALLS_MAX).contains(&full), "{full}");
+
+    // Those with credit come to their ends before the others begin.
+    for id in 1..=10 {
+        calls.give_credit(id, 1);
+    }
+    let some = Streamed {
+        items: 10,
+        ends: 10,
+        refused: 0,
+    };
+    assert_eq!(run_streams(&mut calls, &peer), some);
+    assert!(peer.held_bytes() >= FIRST_MAX);
+
+    // With credit each comes to its item and its end, whether it had one ready or not.
+    for id in 11..=40 {
+        calls.give_credit(id, 1);
+    }
+    let rest = Streamed {
+        items: 30,
+        ends: 30,
+        refused: 0,
+    };
+    assert_eq!(run_streams(&mut calls, &peer), rest);
+    assert_eq!(peer.held_bytes(), 0);
+}
+
+#[test]
+fn streams_without_credit_that_find_items_when_their_connection_is_full_end() {
+    let (mut calls, peer) = (InFlight::default(), peer());
+    let (open, opened) = futures::channel::oneshot::channel::<()>();
+    let gate = opened.map(drop).shared();
+    add_streams(&mut calls, &peer, 1..=1, gate.clone());
+    assert_eq!(run_streams(&mut calls, &peer), Streamed::default());
+
+    // One has begun to look for its item; meanwhile the connection becomes full.
+    let call = peer.hold(CALLS_MAX);
+    add_streams(&mut calls, &peer, 2..=2, gate);
+    open.send(()).unwrap();
+    let refused = Streamed {
+        refused: 1,
+        ..Streamed::default()
+    };
+    assert_eq!(run_streams(&mut calls, &peer), refused);
+    assert!(!calls.has(1) && calls.has(2), "the other has not begun");
+
+    // A stream that is cancelled does not keep its place.
+    assert!(calls.ahead().unwrap().has_waiting());
+    calls.abort(2);
+    run_streams(&mut calls, &peer);
+    assert!(!calls.ahead().unwrap().has_waiting());
+    drop(call);
+    assert_eq!(peer.held_bytes(), 0);
+}
+
+#[test]
+fn streams_that_look_for_items_have_room_for_items_as_long_as_their_last_ones() {
+    let peer = peer();
+    let ahead = Arc::new(Ahead::new(&peer, CALLS_MAX));
+    let looking: Vec<_> = (0..8)
+        .map(|_| ahead.begin(Some(ITEM_BYTES)).unwrap())
+        .collect();
+    assert!(ahead.begin(Some(1)).is_none());
+
+    let credit = Arc::new(Credit::new(0));
+    let (first, second) = (ahead.wait(None, &credit), ahead.wait(Some(1), &credit));
+    assert!(!ahead.is_turn() && !ahead.wake_next());
+    drop((looking, first));
+    assert!(ahead.is_turn() && ahead.wake_next());
+    assert!(!ahead.has_waiting() && !ahead.wake_next());
+    drop(second);
 }
