@@ -25,6 +25,8 @@ pub struct Peer {
     pub connection: u64,
     identity: OnceLock<Arc<str>>,
     held: AtomicUsize,
+    /// Bytes of results, which a server counts among those of all connections by itself.
+    results: AtomicUsize,
     /// Woken when bytes are given back.
     waiting: AtomicWaker,
 }
@@ -33,28 +35,36 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct HeldBytes {
     peer: Arc<Peer>,
+    kind: Kind,
     bytes: usize,
+}
+
+/// The sum that bytes are a part of.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Call,
+    Result,
 }
 
 impl HeldBytes {
     /// `bytes` more, of the same peer.
     #[must_use]
     pub fn another(&self, bytes: usize) -> Self {
-        self.peer.hold(bytes)
+        self.peer.hold_as(self.kind, bytes)
     }
 
     /// Changes the number of bytes.
     pub fn set(&mut self, bytes: usize) {
         // Relaxed, here and below: the sum orders no other memory, and the waker orders what its waiter sees.
-        self.peer.held.fetch_add(bytes, Ordering::Relaxed);
-        self.peer.give_back(self.bytes);
+        self.peer.sum(self.kind).fetch_add(bytes, Ordering::Relaxed);
+        self.peer.give_back(self.kind, self.bytes);
         self.bytes = bytes;
     }
 }
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.peer.give_back(self.bytes);
+        self.peer.give_back(self.kind, self.bytes);
     }
 }
 
@@ -66,6 +76,7 @@ impl Peer {
             connection,
             identity: OnceLock::new(),
             held: AtomicUsize::new(0),
+            results: AtomicUsize::new(0),
             waiting: AtomicWaker::new(),
         }
     }
@@ -86,21 +97,46 @@ impl Peer {
     /// ```
     #[must_use]
     pub fn hold(self: &Arc<Self>, bytes: usize) -> HeldBytes {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.hold_as(Kind::Call, bytes)
+    }
+
+    /// Counts bytes of a result, as [`hold`](Self::hold) does, that a server counts among those of all connections by
+    /// itself: [`held_beside_results`](Self::held_beside_results) leaves them out.
+    #[must_use]
+    pub fn hold_result(self: &Arc<Self>, bytes: usize) -> HeldBytes {
+        self.hold_as(Kind::Result, bytes)
+    }
+
+    fn hold_as(self: &Arc<Self>, kind: Kind, bytes: usize) -> HeldBytes {
+        self.sum(kind).fetch_add(bytes, Ordering::Relaxed);
         HeldBytes {
             peer: Arc::clone(self),
+            kind,
             bytes,
         }
     }
 
-    /// The bytes that its calls hold now.
+    /// The bytes that its calls hold now, those of results among them.
     #[inline]
     pub fn held_bytes(&self) -> usize {
+        self.held_beside_results() + self.results.load(Ordering::Relaxed)
+    }
+
+    /// The bytes that its calls hold now beside those of [`hold_result`](Self::hold_result).
+    #[inline]
+    pub fn held_beside_results(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    fn sum(&self, kind: Kind) -> &AtomicUsize {
+        match kind {
+            Kind::Call => &self.held,
+            Kind::Result => &self.results,
+        }
+    }
+
+    fn give_back(&self, kind: Kind, bytes: usize) {
+        self.sum(kind).fetch_sub(bytes, Ordering::Relaxed);
         self.waiting.wake();
     }
 
@@ -130,6 +166,7 @@ impl Clone for Peer {
             connection: self.connection,
             identity: self.identity.clone(),
             held: AtomicUsize::new(0),
+            results: AtomicUsize::new(0),
             waiting: AtomicWaker::new(),
         }
     }

@@ -14,7 +14,7 @@ use rpc_core::HeldBytes;
 use super::queue::{GroupId, PieceId, Queue, Taken};
 use super::{BlockingError, CallToken, Caller, CallerId};
 use crate::config::Blocking;
-use crate::limit::{Holder, Memory};
+use crate::limit::{Holder, Memory, Reserved};
 use crate::metrics::BlockingReport;
 
 /// A bounded pool of threads for work that blocks. Clones share the threads; see the [module](super).
@@ -288,23 +288,45 @@ impl<T> fmt::Debug for ResultSize<T> {
     }
 }
 
+/// The bytes of a result, from before it is built until it is taken.
+struct ResultBytes {
+    of_connection: HeldBytes,
+    /// None without a server.
+    of_all: Option<Reserved>,
+}
+
+impl ResultBytes {
+    fn set(&mut self, bytes: usize) {
+        self.of_connection.set(bytes);
+        if let Some(of_all) = &mut self.of_all {
+            of_all.set(bytes);
+        }
+    }
+}
+
 impl Inner {
-    /// Counts the bytes that a result may have with its caller's connection.
-    fn hold(&self, caller: &Caller, bytes: usize) -> Result<Option<HeldBytes>, BlockingError> {
+    /// Counts the bytes that a result may have, with its caller's connection and with all of them.
+    fn hold(&self, caller: &Caller, bytes: usize) -> Result<Option<ResultBytes>, BlockingError> {
         let Some(peer) = caller.0.as_ref() else {
             return Ok(None);
         };
 
-        if let Some(memory) = self.memory.get()
-            && bytes > 0
-            && !memory.has_room_for(bytes, Holder::of(peer.held_bytes(), memory.share()))
-        {
-            return Err(BlockingError::NoMemory {
-                limit: memory.limit(),
-            });
-        }
+        // Without a server that counts them here, the connection tells of them.
+        let Some(memory) = self.memory.get() else {
+            return Ok(Some(ResultBytes {
+                of_connection: peer.hold(bytes),
+                of_all: None,
+            }));
+        };
 
-        Ok(Some(peer.hold(bytes)))
+        let holder = Holder::of(peer.held_bytes(), memory.share());
+        let reserved = memory.reserve(bytes, holder);
+        Ok(Some(ResultBytes {
+            of_all: Some(reserved.ok_or_else(|| BlockingError::NoMemory {
+                limit: memory.limit(),
+            })?),
+            of_connection: peer.hold_result(bytes),
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -10,6 +10,7 @@ use rpc_core::{Code, Status};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
+use crate::limit::Memory;
 
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -366,4 +367,45 @@ async fn whatever_is_dropped_and_whenever_each_piece_ends_once_and_nothing_is_le
     // A future that is dropped before its first poll has handed nothing over.
     assert!(report.started + report.abandoned <= TASKS * PIECES);
     assert!(report.started >= TASKS, "{report:?}");
+}
+
+#[tokio::test]
+async fn results_count_for_all_connections_from_before_they_are_built_until_they_are_taken() {
+    const RESULT_MAX: usize = 1_000_000;
+    const RESULT: usize = 5_000;
+    let size = || ResultSize {
+        bytes_max: RESULT_MAX,
+        of: |result: &Vec<u8>| result.len(),
+    };
+    let (pool, memory) = (BlockingPool::new(2, 10), Arc::new(Memory::new(1_600_000)));
+    pool.bind(&memory);
+
+    let (begins, mut begun) = unbounded_channel();
+    let (release, released) = mpsc::channel::<()>();
+    let work = move |_: &CallToken| {
+        let _ = begins.send(());
+        let _ = released.recv_timeout(PATIENCE);
+        vec![0; RESULT]
+    };
+    let peer = Arc::new(Peer::new("a test", 1));
+    let mut first = Box::pin(pool.run_sized(Caller::new(&peer), size(), work));
+    assert!(poll!(&mut first).is_pending());
+    let begun = tokio::time::timeout(PATIENCE, begun.recv()).await;
+    begun.expect("it begins");
+
+    // The connection has told nothing of it, and does not tell of it either.
+    assert_eq!((memory.held(), peer.held_bytes()), (1_000_000, RESULT_MAX));
+    assert_eq!(peer.held_beside_results(), 0);
+    let second = pool.run_sized(other(), size(), |_| Vec::new()).await;
+    assert_eq!(second, Err(BlockingError::NoMemory { limit: 1_600_000 }));
+
+    drop(release);
+    pool.at_rest().await;
+    assert_eq!((memory.held(), peer.held_bytes()), (5_000, RESULT));
+    let second = pool.run_sized(other(), size(), |_| Vec::new()).await;
+    assert_eq!(second, Ok(Vec::new()));
+
+    assert_eq!(first.await.unwrap().len(), RESULT);
+    assert_eq!((memory.held(), peer.held_bytes()), (0, 0));
+    assert_eq!(memory.peak(), 1_005_000);
 }

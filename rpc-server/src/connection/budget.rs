@@ -28,6 +28,8 @@ pub(super) struct Budget {
     bytes_max: usize,
     /// Its calls were ended in this turn.
     has_shed: bool,
+    /// Results of blocking work waited for it at the end of the last turn.
+    has_results: bool,
 }
 
 impl Budget {
@@ -38,6 +40,7 @@ impl Budget {
             own_max,
             bytes_max: own_max,
             has_shed: false,
+            has_results: false,
         }
     }
 
@@ -147,7 +150,12 @@ where
     #[inline]
     pub(super) fn tell_held_bytes(&mut self, waker: &Waker) {
         let held = self.held_bytes();
-        if self.budget.share.publish(held) {
+        // Results of blocking work are told as they are built.
+        let told = self.peer.held_beside_results() + self.held_beside_calls();
+        let is_told = self.budget.share.publish(told);
+        let has_results = held > told;
+        let before = std::mem::replace(&mut self.budget.has_results, has_results);
+        if is_told || has_results || before {
             self.stats.tell_held_bytes(held);
         }
 

@@ -135,10 +135,39 @@ impl Memory {
         self.held().saturating_add(bytes as u64) <= limit
     }
 
-    /// Bytes that there is room for, for any connection. A part is kept for what is not told yet.
+    /// Bytes that there is room for, for any connection.
     pub(crate) fn room(&self) -> usize {
-        let most = self.limit - self.limit / 16;
-        usize::try_from(most.saturating_sub(self.held())).unwrap_or(usize::MAX)
+        usize::try_from(self.told_max().saturating_sub(self.held())).unwrap_or(usize::MAX)
+    }
+
+    /// The most that may be told. A part of the limit is kept for what is not told yet.
+    fn told_max(&self) -> u64 {
+        self.limit - self.limit / 16
+    }
+
+    /// Counts the bytes of a result before it is built, if they have room; one whose length is not known has no bytes yet.
+    /// A connection tells what it holds in its own turn only: many results would be built before that.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize, holder: Holder) -> Option<Reserved> {
+        let bytes = bytes as u64;
+        let most = match holder {
+            Holder::BelowShare => self.told_max(),
+            Holder::AboveShare => self.scarce_from(),
+        };
+
+        let with = |held: u64| {
+            let with = held.checked_add(bytes)?;
+            (with <= most || bytes == 0).then_some(with)
+        };
+        let before = self
+            .held
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, with)
+            .ok()?;
+        self.note_peak(before + bytes);
+
+        Some(Reserved {
+            memory: Arc::clone(self),
+            bytes,
+        })
     }
 
     /// Has the connection with this number woken when memory is not scarce any more. Returns whether it waits since
@@ -239,11 +268,35 @@ impl Memory {
             return;
         }
 
+        self.note_peak(held.wrapping_add(change));
+    }
+
+    fn note_peak(&self, held: u64) {
         // The load first: most of the time it was more before.
-        let held = held.wrapping_add(change);
         if held > self.peak() {
             self.peak.fetch_max(held, Ordering::Relaxed);
         }
+    }
+}
+
+/// Bytes of a result among those of all connections; none once this is dropped.
+pub(crate) struct Reserved {
+    memory: Arc<Memory>,
+    bytes: u64,
+}
+
+impl Reserved {
+    /// Changes their number.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.memory.change(self.bytes, bytes);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.memory.change(self.bytes, 0);
     }
 }
 
@@ -403,6 +456,24 @@ mod tests {
             ("sys/fs/cgroup/memory.max", "400000\n"),
         ]);
         assert_eq!(smallest_limit(first.path()), Some(300_000));
+    }
+
+    #[test]
+    fn results_are_counted_before_they_are_built_and_leave_a_part_of_the_limit_free() {
+        let memory = Arc::new(Memory::new(1_600_000));
+        let mut first = memory.reserve(1_200_000, Holder::AboveShare).unwrap();
+        assert!(memory.reserve(1, Holder::AboveShare).is_none());
+
+        let second = memory.reserve(300_000, Holder::BelowShare).unwrap();
+        assert_eq!((memory.held(), memory.peak()), (1_500_000, 1_500_000));
+        assert!(memory.reserve(1, Holder::BelowShare).is_none());
+        let unknown = memory.reserve(0, Holder::AboveShare);
+        assert!(unknown.is_some(), "its length is known when it is there");
+
+        first.set(100_000);
+        assert_eq!(memory.held(), 400_000);
+        drop((first, second, unknown));
+        assert_eq!((memory.held(), memory.peak()), (0, 1_500_000));
     }
 
     #[test]

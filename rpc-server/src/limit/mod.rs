@@ -13,5 +13,5 @@ pub(crate) use addresses::network_of;
 pub(crate) use addresses::{AddressPermit, Addresses};
 pub(crate) use admission::{Admission, CallCount, Full};
 pub(crate) use changeable::Changeable;
-pub(crate) use memory::{Holder, Level, Memory, MemoryShare};
+pub(crate) use memory::{Holder, Level, Memory, MemoryShare, Reserved};
 pub(crate) use seats::{Seat, Seats, Settled};
