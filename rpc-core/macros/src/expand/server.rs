@@ -63,7 +63,7 @@ pub(super) fn implementation(service: &Service) -> TokenStream {
     }
 }
 
-/// What the params of several names are decoded into.
+/// The struct into which the params of a method with several arguments are decoded.
 fn params_type(service: &Service, method: &Method) -> Option<TokenStream> {
     let params: Vec<_> = method.params().collect();
     if params.len() < 2 {
@@ -72,6 +72,8 @@ fn params_type(service: &Service, method: &Method) -> Option<TokenStream> {
 
     let (root, name) = (&service.root, params_type_of(method));
     let wire_name = &method.name;
+    // Otherwise an error would show the name of the struct, which is a generated one.
+    let expecting = format!("an object with the arguments of `{wire_name}`");
     let serde = root.text("serde");
     let schema = service.has_schema.then(|| {
         let schemars = root.text("schemars");
@@ -92,7 +94,7 @@ fn params_type(service: &Service, method: &Method) -> Option<TokenStream> {
     Some(quote! {
         #[derive(#root::serde::Deserialize)]
         #schema
-        #[serde(crate = #serde, rename = #wire_name)]
+        #[serde(crate = #serde, rename = #wire_name, expecting = #expecting)]
         struct #name {
             #(#fields,)*
         }

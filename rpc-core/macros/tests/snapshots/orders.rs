@@ -168,7 +168,11 @@ const _: () = {
         }
     }
     #[derive(::rpc_server::__private::serde::Deserialize)]
-    #[serde(crate = "::rpc_server::__private::serde", rename = "find")]
+    #[serde(
+        crate = "::rpc_server::__private::serde",
+        rename = "find",
+        expecting = "an object with the arguments of `find`"
+    )]
     struct __FindParams {
         item: ::std::string::String,
         #[serde(default)]

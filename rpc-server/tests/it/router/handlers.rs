@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rpc_server::{
-    Code, Context, FromRequest, Params, RawJson, Reply, Request, Router, State, Status,
+    Code, Context, FromRequest, Params, RawJson, Reply, Request, Router, State, Status, service,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -53,6 +53,37 @@ async fn params_that_do_not_fit_are_refused_by_field_before_the_handler_runs() {
             .message(),
         "it ran"
     );
+}
+
+#[tokio::test]
+async fn several_arguments_that_are_not_an_object_are_refused_with_the_name_of_their_method() {
+    /// A shelf of items.
+    #[service]
+    trait Stock {
+        /// Adds pieces of an item.
+        #[rpc(cmdid = 100)]
+        async fn add(&self, item: String, count: u32) -> Result<u32, Status>;
+    }
+
+    struct Shelf;
+
+    impl Stock for Shelf {
+        async fn add(&self, _item: String, count: u32) -> Result<u32, Status> {
+            Ok(count)
+        }
+    }
+
+    let router = Router::new().serve(StockServer(Shelf)).unwrap();
+    for (params, found) in [("[\"pear\",1]", "sequence"), ("null", "null")] {
+        let refused = call(&router, 100, params).await.unwrap_err();
+        assert_eq!(
+            refused.message(),
+            format!(
+                "`params`: invalid type: {found}, expected an object with the arguments of `add`"
+            ),
+            "{params}"
+        );
+    }
 }
 
 /// Wants a token in the metadata.
