@@ -47,7 +47,8 @@ pub struct ReceiptSettings {
     pub list: Option<String>,
     /// JSON pointer to our id of the message; the field NAME of a form or query is "/NAME". `id` or `ref` is needed.
     pub id: String,
-    /// JSON pointer to the provider's name for the message.
+    /// JSON pointer to the provider's name for the message. It is needed if the gateway's answers have `parts`: then it names
+    /// the part that a receipt is about.
     #[serde(rename = "ref")]
     pub reference: String,
     /// JSON pointer to the state.
