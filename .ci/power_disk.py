@@ -94,8 +94,6 @@ class Node:
         # Of a directory: a node each.
         self.names, self.synced_names = {}, {}
         self.links = 1
-        # Whether what is written to it is safe at once.
-        self.is_remote = False
         self.modified_ns = time.time_ns()
 
     @property
@@ -119,28 +117,27 @@ class Step:
 class Disk:
     """The files below a directory, which are in memory until they are put back."""
 
-    def __init__(self, folder, remote, has_holes):
-        self.folder, self.remote, self.has_holes = pathlib.Path(folder), remote, has_holes
+    def __init__(self, folder, has_holes):
+        self.folder, self.has_holes = pathlib.Path(folder), has_holes
         self.nodes = {}
         # Changes of names since they were synced, in their order. The steps of one are made together.
         self.changes = []
         self.root = self._load(self.folder)
 
     def _load(self, path):
-        found, name = path.stat(), os.fsencode(path.name)
+        found = path.stat()
         if path.is_dir():
-            node = self.make(found.st_mode, None, name)
+            node = self.make(found.st_mode, None)
             for child in sorted(path.iterdir()):
                 node.names[os.fsencode(child.name)] = self._load(child)
             node.synced_names = dict(node.names)
         else:
-            node = self.make(found.st_mode, Content(path.read_bytes()), name)
+            node = self.make(found.st_mode, Content(path.read_bytes()))
         node.modified_ns = found.st_mtime_ns
         return node
 
-    def make(self, mode, content, name):
+    def make(self, mode, content):
         node = Node(len(self.nodes) + 1, mode, content)
-        node.is_remote = name == self.remote
         self.nodes[node.number] = node
         return node
 
@@ -155,11 +152,7 @@ class Disk:
             else:
                 step.directory.names[step.name] = step.node
                 step.node.links = 1
-        if any(step.node is not None and step.node.is_remote for step in steps):
-            for step in steps:
-                set_name(step.directory.synced_names, step)
-        else:
-            self.changes.append(steps)
+        self.changes.append(steps)
 
     def sync_names(self, directory):
         """Syncs the changes of the names of a directory."""

@@ -11,8 +11,7 @@ to everything. Unmounted with power, FOLDER has all. The end of the input unmoun
 
 Files have shared maps and locks (the kernel's own), O_DIRECT, and no further names (hard links); modes and times are kept
 without a sync. `--lie` makes every sync do nothing, as some disks do. With `--holes` a file that has grown may have zeros
-between what was written, and not only at its end. What is written to a file of `--remote NAME` is safe at once, as if it had
-left the machine.
+between what was written, and not only at its end.
 It needs Debian's python3-pyfuse3, which only Debian's own Python finds.
 """
 
@@ -81,7 +80,7 @@ class PowerFs(pyfuse3.Operations):
         directory = self._changing(parent)
         if name in directory.names:
             raise pyfuse3.FUSEError(errno.EEXIST)
-        node = self.disk.make(mode, content, name)
+        node = self.disk.make(mode, content)
         self.disk.name(Step(directory, name, node))
         return node
 
@@ -166,8 +165,6 @@ class PowerFs(pyfuse3.Operations):
         node = self._changing(fh)
         node.content.write(off, buf)
         node.modified_ns = time.time_ns()
-        if node.is_remote:
-            node.content.sync()
         return len(buf)
 
     async def flush(self, fh):
@@ -247,10 +244,9 @@ def main():
     parser.add_argument("mount")
     parser.add_argument("--lie", action="store_true")
     parser.add_argument("--holes", action="store_true")
-    parser.add_argument("--remote", type=os.fsencode)
     given = parser.parse_args()
 
-    fs = PowerFs(Disk(given.folder, given.remote, given.holes), given.lie)
+    fs = PowerFs(Disk(given.folder, given.holes), given.lie)
     pyfuse3.init(fs, given.mount, pyfuse3.default_options | {"fsname=rpc-power"})
     try:
         trio.run(serve, fs, given.mount)
