@@ -13,7 +13,7 @@ use super::*;
 use crate::config::SmsSettings;
 use crate::outbox::Outbox;
 use crate::states::State;
-use crate::store::ReceiptState;
+use crate::store::{ReceiptScope, ReceiptState};
 use crate::testing::{CountingGateway, Mode};
 
 const PUBLIC: &str = "https://sms.example.net/sms/receipts/one";
@@ -23,17 +23,22 @@ struct Bench {
     outbox: Outbox,
     address: SocketAddr,
     /// The gateway's name of the only message is `m-1`.
-    _provider: CountingGateway,
+    provider: CountingGateway,
     _dir: TempDir,
 }
 
 impl Bench {
     async fn with(receipt: serde_json::Value) -> Self {
+        Self::changed(receipt, |_| ()).await
+    }
+
+    async fn changed(receipt: serde_json::Value, change: impl Fn(&mut SmsSettings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let provider = CountingGateway::start(Mode::answer(200, r#"{"id":"m-1"}"#))
             .await
             .unwrap();
-        let settings = settings(&dir.path().join("token"), provider.url(), receipt);
+        let mut settings = settings(&dir.path().join("token"), provider.url(), receipt);
+        change(&mut settings);
         assert_eq!(settings.mistakes(), Vec::<String>::new());
 
         let outbox = Outbox::open(dir.path(), &settings, &BlockingPool::default()).unwrap();
@@ -47,7 +52,7 @@ impl Bench {
         Self {
             outbox,
             address,
-            _provider: provider,
+            provider,
             _dir: dir,
         }
     }
@@ -161,6 +166,34 @@ async fn a_provider_is_given_the_address_of_its_receipts_with_the_secret_of_its_
         callback("").await,
         "http://127.0.0.1:8891/receipts/one/rpc-sms"
     );
+}
+
+#[tokio::test]
+async fn of_a_gateway_whose_answers_have_parts_each_receipt_is_of_one_part() {
+    let receipt = json!({
+        "path": "/sms/receipts/one",
+        "format": "query",
+        "id": "/id",
+        "ref": "/part",
+        "state": "/state",
+        "map": {"1": "delivered", "2": "undelivered"},
+    });
+    let bench = Bench::changed(receipt, |settings| {
+        settings.gateways[0].http.response.parts = Some("/messages".into());
+    })
+    .await;
+    let lane = bench.outbox.lane("one").unwrap();
+    assert_eq!(lane.receipt_scope(), ReceiptScope::Part);
+
+    // The answer does not come, and the receipts do.
+    bench.provider.set_mode(Mode::Hang);
+    let id = bench.outbox.accept(&"a".repeat(200)).await;
+    bench.provider.until(1).await;
+    for (part, state, expected) in [("a", 1, State::Sending), ("b", 2, State::Undelivered)] {
+        let line = format!("GET /sms/receipts/one?id={id}&part={part}&state={state}");
+        assert_eq!(bench.ask(&line, "", "").await.0, 200);
+        assert_eq!(bench.outbox.message(id).state, expected);
+    }
 }
 
 #[tokio::test]
