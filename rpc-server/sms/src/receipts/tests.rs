@@ -190,8 +190,8 @@ async fn of_a_gateway_whose_answers_have_parts_each_receipt_is_of_one_part() {
     let id = bench.outbox.accept(&"a".repeat(200)).await;
     bench.provider.until(1).await;
     for (part, state, expected) in [("a", 1, State::Sending), ("b", 2, State::Undelivered)] {
-        let line = format!("GET /sms/receipts/one?id={id}&part={part}&state={state}");
-        assert_eq!(bench.ask(&line, "", "").await.0, 200);
+        let request = format!("GET /sms/receipts/one?id={id}&part={part}&state={state}");
+        assert_eq!(bench.ask(&request, "", "").await.0, 200);
         assert_eq!(bench.outbox.message(id).state, expected);
     }
 }
