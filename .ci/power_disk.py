@@ -38,7 +38,7 @@ class Content:
             apply(self.synced, *change)
         self.changes.clear()
 
-    def left(self, random, has_holes):
+    def left(self, random):
         """The bytes after a loss of power: what is synced, and some of the changes since, whole or in part. What came behind
         the end may have holes of zeros in it, or only at its end."""
         if not self.changes:
@@ -53,13 +53,11 @@ class Content:
             apply(made, *torn(*self.changes[count], random))
 
         # It has written all of that, its first sectors, or any; the length by itself. What it has not is old, or zeros.
-        sectors, synced = -(-max(len(made), len(self.synced)) // SECTOR), len(self.synced) // SECTOR
+        sectors = -(-max(len(made), len(self.synced)) // SECTOR)
         first = random.randint(0, sectors)
-
-        def is_any(sector):
-            return random.random() < 0.5 if has_holes or sector < synced else sector < max(first, synced)
-
-        is_written = random.choice([lambda _: True, lambda _: True, lambda sector: sector < first, is_any])
+        is_written = random.choice(
+            [lambda _: True, lambda _: True, lambda sector: sector < first, lambda _: random.random() < 0.5]
+        )
         left = bytearray()
         for sector in range(sectors):
             source, start = made if is_written(sector) else self.synced, sector * SECTOR
@@ -117,8 +115,8 @@ class Step:
 class Disk:
     """The files below a directory, which are in memory until they are put back."""
 
-    def __init__(self, folder, has_holes):
-        self.folder, self.has_holes = pathlib.Path(folder), has_holes
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
         self.nodes = {}
         # Changes of names since they were synced, in their order. The steps of one are made together.
         self.changes = []
@@ -185,7 +183,7 @@ class Disk:
             for name, child in names[node.number].items():
                 self._write(child, path / os.fsdecode(name), names, random)
         else:
-            path.write_bytes(node.content.seen if random is None else node.content.left(random, self.has_holes))
+            path.write_bytes(node.content.seen if random is None else node.content.left(random))
         path.chmod(stat.S_IMODE(node.mode))
         os.utime(path, ns=(node.modified_ns, node.modified_ns))
 

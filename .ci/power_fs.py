@@ -10,8 +10,8 @@ Once it is lost, FOLDER has what was synced and a part of the rest, by the seed;
 to everything. Unmounted with power, FOLDER has all. The end of the input unmounts it, so that no mount is left behind.
 
 Files have shared maps and locks (the kernel's own), O_DIRECT, and no further names (hard links); modes and times are kept
-without a sync. `--lie` makes every sync do nothing, as some disks do. With `--holes` a file that has grown may have zeros
-between what was written, and not only at its end.
+without a sync. `--lie` makes every sync do nothing, as some disks do. A file that has grown may have zeros between what was
+written, and not only at its end.
 It needs Debian's python3-pyfuse3, which only Debian's own Python finds.
 """
 
@@ -243,10 +243,9 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("mount")
     parser.add_argument("--lie", action="store_true")
-    parser.add_argument("--holes", action="store_true")
     given = parser.parse_args()
 
-    fs = PowerFs(Disk(given.folder, given.holes), given.lie)
+    fs = PowerFs(Disk(given.folder), given.lie)
     pyfuse3.init(fs, given.mount, pyfuse3.default_options | {"fsname=rpc-power"})
     try:
         trio.run(serve, fs, given.mount)

@@ -27,8 +27,6 @@ class Log:
 
     NAME = "the log"
     SETTINGS = 'services = ["log"]\n[log]\nsegment_bytes = 8000\n'
-    # Without `--holes`: a line behind a hole of zeros is taken for one behind damage, and shown, though its batch is torn.
-    OPTIONS = []
     # Changes of a disk between two losses of power, at most.
     CHANGES_MAX = 500
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use fastrand::Rng;
@@ -179,7 +180,7 @@ impl<'c> File<'c> {
         }
     }
 
-    /// What is synced, and any part of what was written behind it since then; its end may be zeros.
+    /// What is synced, and any part of what was written behind it since then; its end may be zeros, or any of its sectors.
     fn some_of_its_end(&self, random: &mut Rng) -> Vec<u8> {
         let mut content = self.content();
         if !content.starts_with(&self.synced) {
@@ -196,9 +197,19 @@ impl<'c> File<'c> {
             _ => random.usize(self.synced.len()..=content.len()),
         };
         content.truncate(end);
-        if random.u8(..4) == 0 {
-            let from = random.usize(self.synced.len()..=end);
-            content[from..].fill(0);
+        match random.u8(..4) {
+            0 => {
+                let from = random.usize(self.synced.len()..=end);
+                content[from..].fill(0);
+            }
+            1 => {
+                for sector in sectors(self.synced.len()..end) {
+                    if random.bool() {
+                        content[sector].fill(0);
+                    }
+                }
+            }
+            _ => {}
         }
         content
     }
@@ -243,15 +254,27 @@ impl Change<'_> {
             return;
         };
 
-        let mut from = at;
-        while from < at + bytes.len() {
-            let to = ((from / SECTOR + 1) * SECTOR).min(at + bytes.len());
+        for sector in sectors(at..at + bytes.len()) {
             if random.bool() {
-                put(content, from, &bytes[from - at..to - at]);
+                put(
+                    content,
+                    sector.start,
+                    &bytes[sector.start - at..sector.end - at],
+                );
             }
-            from = to;
         }
     }
+}
+
+/// The parts of some bytes that are in one sector each.
+fn sectors(bytes: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let mut from = bytes.start;
+    std::iter::from_fn(move || {
+        let to = ((from / SECTOR + 1) * SECTOR).min(bytes.end);
+        let sector = from..to;
+        from = to;
+        (!sector.is_empty()).then_some(sector)
+    })
 }
 
 /// Writes bytes at an offset. What is between the end and them becomes zeros.

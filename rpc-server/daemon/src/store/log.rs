@@ -19,6 +19,7 @@ use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::emits::{Due, Emitters, ServiceLimits, Services, send_notices};
 use super::meter::Meter;
+use super::opening::Opening;
 use super::queue::{Appended, Queue, QueueLimits};
 use super::repeats::{BatchOf, KeyOf, Keys, Once, Producers, Repeats, Replayed, Snapshots};
 use super::segment;
@@ -108,9 +109,11 @@ impl LogStore {
         let bytes = bytes_that_count(&segments, config.durability());
         let log = identity::of(dir, &lock, bytes, closing.as_ref())?;
 
+        note_opening(dir, &lock, &segments, config.durability());
+
         let next = left.map_or(found_next, |left| found_next.max(left.last + 1));
         let newest = newest.filter(|newest| left.is_none() && newest.change().is_none());
-        let queue = Arc::new(Queue::new(next, limits_of(&config)));
+        let queue = Arc::new(Queue::new(next, limits_of(&config), config.durability()));
         let services = Services::new(service_limits_of(&config), Instant::now());
         let (services, meter) = (Arc::new(services), Arc::<Meter>::default());
         let (sender, durable) = watch::channel(next - 1);
@@ -342,6 +345,14 @@ fn bytes_that_count(segments: &Segments, durability: Durability) -> u64 {
     match durability {
         Durability::Power => segments.total_bytes(),
         Durability::Process => segments.newest().map_or(0, |newest| newest.bytes),
+    }
+}
+
+/// Notes how far the log is synced.
+fn note_opening(dir: &Path, lock: &DirLock, segments: &Segments, durability: Durability) {
+    match durability {
+        Durability::Power => Opening::of(segments.newest()).write(dir, lock),
+        Durability::Process => Opening::remove(dir),
     }
 }
 

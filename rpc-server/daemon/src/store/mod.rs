@@ -7,7 +7,8 @@
 //! {"seq":1,"ts":1735689600000,"level":"info","service":"order","message":"…","trace":"…","fields":{}}
 //! ```
 //!
-//! `identity.json` names the log, `closed.json` is what a store has left when it was closed.
+//! `identity.json` names the log, `closed.json` is what a store has left when it was closed, and `opened.json` how far the
+//! log was synced when it was opened.
 //!
 //! `trace` and `fields` are left out where the caller gave none. Behind them comes how the entry came: `rx`, the time of
 //! receipt where the caller gave a `ts`, `key` and `batch`. Sequence numbers count up by one within a
@@ -25,7 +26,8 @@
 //!   under two numbers.
 //! - A segment that is not what the writer has left (its length, its names, which file it is) is not written to: the
 //!   next one begins, and the log says so. The same holds for what a store finds that was closed before.
-//! - Only bytes after the last newline of the newest segment are ever cut off. Any other line that makes no
+//! - Only bytes after the last newline of the newest segment, a batch at its end of which lines are missing, and what lies
+//!   behind zeros in a write that was not synced, are ever cut off. Any other line that makes no
 //!   sense stays in its file, is reported once, counted, and left out when reading; a number it may have held
 //!   is not given out again. A changed byte that leaves a line an entry cannot be noticed.
 //!
@@ -49,6 +51,7 @@ mod log;
 mod members;
 mod meter;
 mod new_entries;
+mod opening;
 mod packed;
 mod queue;
 mod reading;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::super::queue::{Batch, Queue, QueueLimits, Taken};
-use super::super::{LogConfig, LogStore, NewEntries, Overflow, Query, StoreError};
+use super::super::{Durability, LogConfig, LogStore, NewEntries, Overflow, Query, StoreError};
 use super::connections::Emitters;
 use super::services::{ByService, Dropped, ServiceLimits, Services};
 use super::{Amount, Due, Emitter, send_notices};
@@ -300,7 +300,7 @@ fn drops_are_told_again_where_the_entry_that_tells_of_them_was_not_written() {
         bytes_max: 1,
         emit_bytes_max: 1,
     };
-    let queue = Queue::new(1, limits);
+    let queue = Queue::new(1, limits, Durability::Process);
     let tell = || send_notices(&services, &queue, Due::All, 1);
     let take = || match queue.take(Duration::ZERO) {
         Taken::Batch(batch) => batch,

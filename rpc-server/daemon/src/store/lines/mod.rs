@@ -13,6 +13,17 @@ pub(super) const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// older versions wrote it. This number of damaged bytes may hide one entry.
 pub(super) const LINE_BYTES_MIN: u64 = 58;
 
+/// The end of a line that begins a write: all before it was synced when it was written. The space is one that JSON lets be.
+pub(super) const WRITE_END: &[u8] = b"} \n";
+
+/// The end of any other line.
+pub(super) const LINE_END: &[u8] = b"}\n";
+
+/// Whether a line begins a write.
+pub(super) fn begins_write(line: &[u8]) -> bool {
+    line.ends_with(WRITE_END)
+}
+
 /// Searching by halving ends when so few bytes are left that reading them all costs no more than another
 /// step.
 const SEARCH_BYTES_MIN: u64 = 32 * 1024;

@@ -13,6 +13,7 @@ use serde::ser::Serialize;
 
 use super::emits::Amount;
 use super::index::{Brief, Index};
+use super::lines::{LINE_END, WRITE_END};
 use super::repeats::KeyOf;
 
 pub(crate) use batch::NewBatch;
@@ -45,6 +46,16 @@ pub(crate) struct NewEntries {
     origin: Vec<u8>,
     /// The time of receipt, in milliseconds since 1970.
     received: u64,
+}
+
+/// The place of the first line of some entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum FirstLine {
+    /// It is the first one that is written after a sync.
+    BeginsWrite,
+    /// It is behind others, or nothing is synced.
+    #[default]
+    GoesOn,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +188,13 @@ impl NewEntries {
     }
 
     /// Appends their lines, with the numbers from `first` on, and adds them to the index of all `lines`.
-    pub(super) fn write(&self, first: u64, lines: &mut Vec<u8>, index: &mut Index) {
+    pub(super) fn write(
+        &self,
+        first: u64,
+        lines: &mut Vec<u8>,
+        index: &mut Index,
+        mut first_line: FirstLine,
+    ) {
         let (mut bodies, mut origin) = (self.bodies.as_slice(), self.origin.as_slice());
 
         for (seq, entry) in (first..).zip(&self.entries) {
@@ -197,7 +214,10 @@ impl NewEntries {
                 push(lines, &self.received);
             }
             lines.extend_from_slice(std::mem::take(&mut origin));
-            lines.extend_from_slice(b"}\n");
+            lines.extend_from_slice(match std::mem::take(&mut first_line) {
+                FirstLine::BeginsWrite => WRITE_END,
+                FirstLine::GoesOn => LINE_END,
+            });
 
             let brief = Brief {
                 seq,

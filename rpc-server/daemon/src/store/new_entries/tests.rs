@@ -5,7 +5,7 @@ fn encoded(params: &str) -> String {
     let entry: Append = serde_json::from_str(params).expect(params);
     let mut line = Vec::new();
     let entries = NewEntries::from(&entry).received_at(9);
-    entries.write(3, &mut line, &mut Index::default());
+    entries.write(3, &mut line, &mut Index::default(), FirstLine::GoesOn);
     String::from_utf8(line).unwrap()
 }
 
@@ -90,7 +90,7 @@ fn lengths_and_the_index_are_those_of_the_lines_and_the_first_line_tells_of_thei
         .with_key(&key)
         .received_at(1_700_000_000_000);
     let (mut lines, mut index, mut expected) = (Vec::new(), Index::default(), Index::default());
-    new.write(98, &mut lines, &mut index);
+    new.write(98, &mut lines, &mut index, FirstLine::GoesOn);
 
     let mut end = 0;
     let mut lengths = new.line_bytes();
@@ -120,7 +120,7 @@ fn what_is_left_of_entries_is_as_if_the_others_had_never_come() {
         .into();
     let written = |new: &NewEntries| {
         let (mut lines, mut index) = (Vec::new(), Index::default());
-        new.write(1, &mut lines, &mut index);
+        new.write(1, &mut lines, &mut index, FirstLine::GoesOn);
         (lines, index)
     };
 

@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 use super::emits::{EmitRun, NoticeRun};
 use super::index::Index;
 use super::lines::LINE_BYTES_MAX;
-use super::new_entries::NewEntries;
+use super::new_entries::{FirstLine, NewEntries};
 use super::repeats::{BatchRun, KeyRun};
 use super::segment::SEQ_MAX;
-use super::{StoreError, lock};
+use super::{Durability, StoreError, lock};
 
 /// Room for `{"seq":`, twenty digits, and a comma in place of the brace that the rest of the line starts
 /// with.
@@ -37,6 +37,8 @@ pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
     limits: QueueLimits,
+    /// Whether what the writer has taken is synced before it takes more.
+    durability: Durability,
 }
 
 /// How many bytes of entries may wait.
@@ -149,7 +151,7 @@ impl Tell {
 
 impl Queue {
     /// An empty queue that gives out sequence numbers from `first` on.
-    pub(super) fn new(first: u64, limits: QueueLimits) -> Self {
+    pub(super) fn new(first: u64, limits: QueueLimits, durability: Durability) -> Self {
         let state = State {
             batch: Batch::new(first, Vec::new()),
             writing: Held::default(),
@@ -161,6 +163,7 @@ impl Queue {
             state: Mutex::new(state),
             filled: Condvar::new(),
             limits,
+            durability,
         }
     }
 
@@ -238,7 +241,11 @@ impl Queue {
         let (seq, tell) = (state.batch.next(), tell());
         state.batch.callers.push(Caller { seq, tell });
         let before = state.batch.lines.len();
-        state.batch.push(entries, bytes);
+        let first_line = match self.durability {
+            Durability::Power if before == 0 => FirstLine::BeginsWrite,
+            Durability::Power | Durability::Process => FirstLine::GoesOn,
+        };
+        state.batch.push(entries, bytes, first_line);
         let added = state.batch.lines.len() - before + beside;
         state.batch.held.add(kind, added);
         drop(state);
@@ -365,9 +372,9 @@ impl Batch {
     }
 
     /// Adds entries whose lines have this number of bytes, or less.
-    fn push(&mut self, entries: &NewEntries, bytes_max: usize) {
+    fn push(&mut self, entries: &NewEntries, bytes_max: usize, first_line: FirstLine) {
         self.lines.reserve(bytes_max);
-        entries.write(self.next(), &mut self.lines, &mut self.index);
+        entries.write(self.next(), &mut self.lines, &mut self.index, first_line);
         self.entries += entries.len() as u64;
     }
 }

@@ -34,7 +34,7 @@ fn new() -> NewEntries {
 
 #[tokio::test]
 async fn what_gathers_is_one_batch_and_all_its_callers_are_told() {
-    let queue = Queue::new(9, at_most(1000));
+    let queue = Queue::new(9, at_most(1000), Durability::Process);
     let first = queue.push(&new()).unwrap();
     let batch = queue.take_batch();
     let others: Vec<Appended> = (0..3).map(|_| queue.push(&new()).unwrap()).collect();
@@ -55,7 +55,11 @@ async fn what_gathers_is_one_batch_and_all_its_callers_are_told() {
 #[test]
 fn a_full_queue_refuses_at_once_until_its_batch_is_done() {
     let line = r#"{"seq":1"#.len() + REST.len();
-    let queue = Queue::new(1, at_most(line + SEQ_BYTES_MAX + REST.len()));
+    let queue = Queue::new(
+        1,
+        at_most(line + SEQ_BYTES_MAX + REST.len()),
+        Durability::Process,
+    );
     let overloaded = || matches!(queue.push(&new()), Err(StoreError::Overloaded));
 
     let appended = [queue.push(&new()).unwrap(), queue.push(&new()).unwrap()];
@@ -73,7 +77,7 @@ fn a_full_queue_refuses_at_once_until_its_batch_is_done() {
 
 #[test]
 fn an_entry_larger_than_the_whole_queue_is_taken_alone() {
-    let queue = Queue::new(1, at_most(1));
+    let queue = Queue::new(1, at_most(1), Durability::Process);
     assert!(queue.push(&new()).is_ok());
     assert!(matches!(queue.push(&new()), Err(StoreError::Overloaded)));
 
@@ -91,7 +95,7 @@ fn an_entry_larger_than_the_whole_queue_is_taken_alone() {
 
 #[tokio::test]
 async fn a_failed_batch_fails_its_own_callers_only() {
-    let queue = Queue::new(1, at_most(1000));
+    let queue = Queue::new(1, at_most(1000), Durability::Process);
     let lost = queue.push(&new()).unwrap();
     let batch = queue.take_batch();
     let kept = queue.push(&new()).unwrap();
@@ -106,7 +110,7 @@ async fn a_failed_batch_fails_its_own_callers_only() {
 
 #[tokio::test]
 async fn a_closed_queue_hands_out_the_rest_and_an_abandoned_one_fails_it() {
-    let queue = Queue::new(1, at_most(1000));
+    let queue = Queue::new(1, at_most(1000), Durability::Process);
     let appended = queue.push(&new()).unwrap();
     queue.close();
     assert!(matches!(queue.push(&new()), Err(StoreError::Closed)));
@@ -118,9 +122,31 @@ async fn a_closed_queue_hands_out_the_rest_and_an_abandoned_one_fails_it() {
         "its batch was dropped"
     );
 
-    let queue = Queue::new(1, at_most(1000));
+    let queue = Queue::new(1, at_most(1000), Durability::Process);
     let appended = queue.push(&new()).unwrap();
     queue.abandon();
     assert!(matches!(appended.await, Err(StoreError::Closed)));
     assert!(matches!(queue.take(Duration::MAX), Taken::End));
+}
+
+#[test]
+fn the_first_line_of_a_write_is_marked_if_the_write_is_synced() {
+    let lines = |durability| {
+        let queue = Queue::new(1, at_most(1000), durability);
+        let written = [2, 1].map(|count| {
+            let pushed: Vec<_> = (0..count).map(|_| queue.push(&new()).unwrap()).collect();
+            let batch = queue.take_batch();
+            let lines = String::from_utf8(batch.lines.clone()).unwrap();
+            queue.finish(batch, &Ok(()));
+            drop(pushed);
+            lines
+        });
+        written.concat()
+    };
+
+    let plain = format!("{{\"seq\":1{REST}{{\"seq\":2{REST}{{\"seq\":3{REST}");
+    assert_eq!(lines(Durability::Process), plain);
+    let marked = REST.replace("}\n", "} \n");
+    let expected = format!("{{\"seq\":1{marked}{{\"seq\":2{REST}{{\"seq\":3{marked}");
+    assert_eq!(lines(Durability::Power), expected);
 }

@@ -1,6 +1,7 @@
 //! One file of the log: its name, appending to it, and what is left of it after a crash.
 
 mod file;
+mod holes;
 mod names;
 mod recover;
 #[cfg(test)]

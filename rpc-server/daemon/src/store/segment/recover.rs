@@ -8,7 +8,9 @@ use std::time::SystemTime;
 
 use super::super::entry::EntryRef;
 use super::super::lines::{Line, Lines, Sequence};
+use super::super::opening::synced_bytes;
 use super::super::{Durability, StoreError};
+use super::holes::first_hole;
 use super::{Identity, SEQ_MAX, Segment, SegmentFile, path, path_there};
 
 /// How many bytes are read at a time.
@@ -52,8 +54,13 @@ impl Segment {
             .map_err(StoreError::io("read", &path))?
             .len();
 
+        // Of a write that was not synced, a batch may be there without its first line.
+        let synced = synced_bytes(dir, first).unwrap_or(len).min(len);
+        let hole = first_hole(&file, synced..len).map_err(StoreError::io("read", &path))?;
+        let end = hole.unwrap_or(len);
+
         let mut found_lines = Found::new(first);
-        Lines::new(&file, 0, len, BLOCK_BYTES)
+        Lines::new(&file, 0, end, BLOCK_BYTES)
             .and_then(|lines| found_lines.read(lines, learn))
             .map_err(StoreError::io("read", &path))?;
         let Found {
@@ -62,12 +69,17 @@ impl Segment {
             tail,
             ..
         } = found_lines;
+        let tail = tail.or(hole.map(|kept| Tail {
+            kept,
+            mended: false,
+        }));
 
         if let Some(Tail { kept, mended }) = tail {
             tracing::warn!(
-                file = %path.display(), offset = kept, bytes = len - kept, mended,
-                "cut off the end of the log, which was not written completely: a line without its newline, or a batch \
-                 without its end; with `mended`, the line was complete and gets its newline"
+                file = %path.display(), offset = kept, bytes = len - kept, mended, zeros = hole,
+                "cut off the end of the log, which was not written completely: a line without its newline, a batch without \
+                 its end, or a write of which the disk has zeros in place of a part, from `zeros` on; with `mended`, the \
+                 line was complete and gets its newline"
             );
 
             len = kept;
@@ -278,9 +290,12 @@ fn accept<'a>(sequence: &mut Sequence, line: &Line<'a>) -> Option<EntryRef<'a>> 
 }
 
 /// Takes a last line in which the newline has become another byte: that entry may have been acknowledged. One
-/// that merely lacks its newline cannot have been.
+/// that merely lacks its newline cannot have been, also if the space before that is there by which it begins a write.
 fn accept_but_for_newline<'a>(sequence: &mut Sequence, line: &Line<'a>) -> Option<EntryRef<'a>> {
-    let (_, text) = line.text.split_last()?;
+    let (last, text) = line.text.split_last()?;
+    if *last == b' ' {
+        return None;
+    }
     let entry = EntryRef::parse(text)?;
 
     // What is cut off hides no numbers, so a line that is not taken must leave no trace.

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::super::index::Index;
+use super::super::new_entries::FirstLine;
 use super::super::repeats::BatchOf;
 use super::super::segment::stand_in;
 use super::batches::{batch_of, entries};
@@ -14,7 +15,7 @@ fn lines_of_batch(first: u64) -> String {
     let batch = BatchOf::new("p".into(), 7, &entries);
     let (mut lines, mut index) = (Vec::new(), Index::default());
     let entries = entries.into_entries(&batch).received_at(1);
-    entries.write(first, &mut lines, &mut index);
+    entries.write(first, &mut lines, &mut index, FirstLine::BeginsWrite);
     String::from_utf8(lines).unwrap()
 }
 

@@ -10,6 +10,7 @@ mod cursor;
 mod damage;
 mod disk;
 mod follow;
+mod holes;
 mod index;
 mod keys;
 #[cfg(unix)]
