@@ -2,13 +2,12 @@
 //!
 //! Entries and files have its times, for people. Order, repetitions, budgets and waits do not go by it.
 
+use std::fs;
 #[cfg(test)]
 use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::{AtomicU64, Ordering};
-#[cfg(test)]
-use std::time::Duration;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The clock by which entries and files have their times.
 #[derive(Debug, Clone, Default)]
@@ -37,4 +36,49 @@ impl Clock {
         let since_1970 = self.now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// A step of less than this is not worth correcting anything for.
+const STEP_MIN: Duration = Duration::from_secs(60);
+
+/// Sees when the clock is set forward, as it is when a machine without a battery has learned the time.
+#[derive(Debug)]
+pub(super) struct Steps {
+    clock: Clock,
+    time: SystemTime,
+    steady: Duration,
+    began: Instant,
+}
+
+impl Steps {
+    pub(super) fn of(clock: Clock) -> Self {
+        let began = Instant::now();
+        Self {
+            time: clock.now(),
+            steady: steady(began),
+            clock,
+            began,
+        }
+    }
+
+    /// How far the clock was set forward since it was asked last, if it was.
+    pub(super) fn forward(&mut self) -> Option<Duration> {
+        let before = (self.time, self.steady);
+        (self.time, self.steady) = (self.clock.now(), steady(self.began));
+
+        let passed = self.steady.checked_sub(before.1)?;
+        let step = self.time.duration_since(before.0 + passed).ok()?;
+        (step >= STEP_MIN).then_some(step)
+    }
+}
+
+/// A time that is never set. That of the system goes on while the machine sleeps, as the clock does; `Instant` does not.
+fn steady(began: Instant) -> Duration {
+    let uptime = fs::read_to_string("/proc/uptime").ok();
+    let seconds = uptime
+        .as_deref()
+        .and_then(|text| text.split(' ').next())
+        .and_then(|seconds| seconds.parse().ok())
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.unwrap_or_else(|| began.elapsed())
 }

@@ -14,7 +14,7 @@ use rpc_server::layers::KeyedCall;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::clock::Clock;
+use super::clock::{Clock, Steps};
 use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::emits::{Due, Emitters, ServiceLimits, Services, send_notices};
@@ -146,6 +146,8 @@ impl LogStore {
             meter: Arc::clone(&meter),
             services: Arc::clone(&services),
             clock: clock.clone(),
+            steps: Steps::of(clock.clone()),
+            first: next,
         };
         if left.is_some() {
             writer.begin(next);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rpc_server::LogThrottle;
 use tokio::sync::watch;
 
-use super::clock::Clock;
+use super::clock::{Clock, Steps};
 use super::closing::Closing;
 use super::dir_lock::DirLock;
 use super::emits::{Due, Services, send_notices};
@@ -57,6 +57,9 @@ pub(super) struct Writer {
     /// What services send, of which the log tells when some was dropped.
     pub(super) services: Arc<Services>,
     pub(super) clock: Clock,
+    pub(super) steps: Steps,
+    /// The first number that this writer gives out.
+    pub(super) first: u64,
 }
 
 /// The throttle of what a writer logs of entries that fail.
@@ -219,11 +222,7 @@ impl Writer {
         {
             self.begin(self.queue.next());
         }
-        if !self.config.retention_age.is_zero() {
-            let age = self.config.retention_age;
-            self.segments.retain_since(age, self.clock.now());
-        }
-
+        self.retain_since();
         self.keep_free();
 
         let can_read = self.segments.read_again();
@@ -236,6 +235,17 @@ impl Writer {
         self.health.send_if_modified(|health| {
             std::mem::replace(&mut health.cannot_read, !can_read) == can_read
         });
+    }
+
+    /// Deletes what is too old.
+    fn retain_since(&mut self) {
+        let now = self.clock.now();
+        if let Some(step) = self.steps.forward() {
+            self.segments.correct_times_since(self.first, step, now);
+        }
+        if !self.config.retention_age.is_zero() {
+            self.segments.retain_since(self.config.retention_age, now);
+        }
     }
 
     /// Deletes what the file system has no room for. Where the system does not tell, nothing is deleted.

@@ -45,6 +45,27 @@ impl Segments {
         }
     }
 
+    /// Corrects the times of the segments that have entries from the number `first` on: they were written while the clock was
+    /// behind, which was set forward by `step` now.
+    pub(in crate::store) fn correct_times_since(
+        &self,
+        first: u64,
+        step: Duration,
+        now: SystemTime,
+    ) {
+        let firsts = self.firsts();
+        let older = firsts.iter().rev().skip_while(|begin| **begin > first);
+        let begin = older.copied().next().unwrap_or(first);
+
+        for segment in firsts.into_iter().filter(|segment| *segment >= begin) {
+            let time = self.written(segment).map(|time| time + step);
+            // What was written since has the right time.
+            if let Some(time) = time.filter(|time| *time <= now) {
+                let _ = self.set_time(segment, time);
+            }
+        }
+    }
+
     /// Corrects the time of the first of these segments if it was written to while the clock was behind, and seems to be
     /// older than the one before it, which was last written to at `written` and is about to be deleted: it gets the time of
     /// the one behind it.
@@ -62,7 +83,12 @@ impl Segments {
         }
 
         let time = self.first_time_in(behind, written, now).unwrap_or(now);
-        let path = path_there(&self.dir, *first);
+        self.set_time(*first, time)
+    }
+
+    /// Sets the time at which a segment was last written to.
+    fn set_time(&self, first: u64, time: SystemTime) -> io::Result<()> {
+        let path = path_there(&self.dir, first);
         let set = File::open(&path).and_then(|file| file.set_modified(time));
         set.inspect_err(|error| {
             tracing::warn!(

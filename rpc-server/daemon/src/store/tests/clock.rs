@@ -283,6 +283,50 @@ async fn a_store_whose_clock_is_set_back_deletes_no_segment_for_its_age_before_i
 }
 
 #[tokio::test]
+async fn what_was_written_before_the_clock_was_set_forward_is_as_old_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    let hand = Hand::default();
+    let config = LogConfig {
+        segment_bytes: 400,
+        retention_age: 10 * HOUR,
+        ..LogConfig::default()
+    };
+
+    // What a process before has written is as old as it says.
+    append(&hand.open(&dir, config.clone()), 1..=9).await;
+    let older = files(dir.path());
+    hand.set_back(365 * DAY);
+    let set_time = |path: &Path, time: SystemTime| {
+        let file = fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    for path in &older {
+        set_time(path, SystemTime::now() - 365 * DAY - 5 * HOUR);
+    }
+
+    // As on a machine that learns the time a while after its start.
+    let config = LogConfig {
+        segment_bytes: 1,
+        ..config
+    };
+    let store = hand.open(&dir, config);
+    append(&store, 10..=14).await;
+    let all = files(dir.path());
+    for path in &all[older.len()..] {
+        set_time(path, SystemTime::now() - 365 * DAY - HOUR);
+    }
+    hand.set_back(Duration::ZERO);
+
+    // Only what the process before has written is deleted.
+    super::rotation::oldest_becomes(&store, 10).await;
+    super::rotation::only_these_are_left(dir.path(), &all[older.len()..]).await;
+    for path in &all[older.len()..] {
+        let age = SystemTime::now().duration_since(fs::metadata(path).unwrap().modified().unwrap());
+        assert!(age.is_ok_and(|age| age < 2 * HOUR), "{}", path.display());
+    }
+}
+
+#[tokio::test]
 async fn keys_and_batches_are_known_from_segments_that_were_written_while_the_clock_was_behind() {
     let dir = TempDir::new().unwrap();
     let hand = Hand::default();

@@ -104,7 +104,7 @@ pub(super) async fn oldest_becomes(store: &LogStore, oldest: u64) {
 }
 
 /// Waits until these files are left: a file is deleted a moment after its entries are gone.
-async fn only_these_are_left(dir: &Path, expected: &[PathBuf]) {
+pub(super) async fn only_these_are_left(dir: &Path, expected: &[PathBuf]) {
     let begun = std::time::Instant::now();
     while files(dir) != expected {
         assert!(begun.elapsed() < LONG, "{:?}", files(dir));
