@@ -11,7 +11,7 @@ pub const LOG: u32 = 10_000;
 /// The params, as every server decodes them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
-    /// How grave it is.
+    /// Severity of the event.
     pub level: String,
     /// Who says it.
     pub service: String,

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use crate::frame::{CmdId, ID_MAX};
 use crate::{Descriptor, Kind};
 
-/// The one table of built-in commands: the constants of [`CmdId`] and all that [`Builtin`] tells come from here. A new
-/// command is one row: it is counted, described and let pass by that; what it does is written in `rpc-server`.
-/// Append-only: a released number never changes, and a new one is the next.
+/// The only table of built-in commands: the constants of [`CmdId`], and everything that [`Builtin`] knows, come from
+/// here. A new command is a new row, by which it is counted, described and permitted; its work is written in
+/// `rpc-server`. The table is append-only: a released number never changes, and a new command gets the next one.
 ///
-/// A row is: doc, constant, name, number, kind, callers, then the JSON Schemas of params and data where it has any.
+/// A row has doc, constant, name, number, kind and callers, then the JSON Schemas of params and data, if there are any.
 ///
 /// Source: docs/protocol.md, "Built-in commands".
 macro_rules! builtins {
@@ -37,13 +37,13 @@ macro_rules! builtins {
 }
 
 builtins! {
-    /// Answers its params.
+    /// Replies with its params.
     PING ping = 0, Unary, Anyone, params: json!(true), data: json!(true);
 
-    /// Says what the server and its commands are.
+    /// Describes the server and its commands.
     DESCRIBE describe = 1, Unary, Authenticated, params: object(json!({ "cmdid": number() }));
 
-    /// Says whether the server, or one service, takes calls.
+    /// Tells whether the server, or one of its services, accepts calls.
     HEALTH health = 2, Unary, Authenticated,
         params: object(json!({ "service": { "type": "string" } })),
         data: object(json!({
@@ -51,17 +51,17 @@ builtins! {
             "instance": { "type": "string" },
         }));
 
-    /// Counters of the server, of its commands and of this connection; and, if asked for, of the
-    /// `connections` that have carried the most requests.
+    /// Reports counters of the server, of its commands and of this connection; on request also of the
+    /// `connections` with the most requests.
     STATS stats = 3, Unary, Authenticated, params: object(json!({ "connections": number() }));
 
-    /// Ends a call with code 1; unknown ids are ignored.
+    /// Cancels the call with this id, which then ends with code 1. Unknown ids are ignored.
     CANCEL cancel = 4, Oneway, Authenticated, params: object(json!({ "id": id() }));
 
-    /// Lets a stream send n more items.
+    /// Permits a stream to send `n` more items.
     CREDIT credit = 5, Oneway, Authenticated, params: object(json!({ "id": id(), "n": number() }));
 
-    /// Presents a token; code 12 where none is wanted.
+    /// Authenticates the connection with a token. A server without tokens replies with code 12.
     AUTHENTICATE authenticate = 6, Unary, Anyone,
         params: object(json!({ "token": { "type": "string" } })),
         data: object(json!({
@@ -83,7 +83,7 @@ const _: () = {
     }
 };
 
-/// A built-in command, as its row in the table says.
+/// A built-in command: a row of the table.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Builtin {
@@ -93,15 +93,15 @@ pub struct Builtin {
     pub name: &'static str,
     /// What it does, in a sentence.
     pub doc: &'static str,
-    /// How it answers. The connection itself carries out one that is [`Kind::Oneway`]: it never has a
+    /// How the command replies. The connection itself carries out a command that is [`Kind::Oneway`]: it never has a
     /// reply, with `oneway` or without, and never waits for a place among the calls in flight.
     pub kind: Kind,
-    /// Who may call it, where a server wants authentication. None needs a grant.
+    /// The peers that may call the command if the server requires authentication. No built-in command needs a grant.
     pub callers: Callers,
     with_schemas: fn(Descriptor) -> Descriptor,
 }
 
-/// Who may call a built-in command of a server that wants authentication.
+/// The peers that may call a built-in command of a server that requires authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Callers {
     /// Every peer, also before it has authenticated.
@@ -111,8 +111,8 @@ pub enum Callers {
 }
 
 impl Builtin {
-    /// The built-in command with this number. `None` for a service's command, and for a number below 100
-    /// that is not taken.
+    /// The built-in command with this number. `None` for the number of a service's command, and for an unused number
+    /// below 100.
     ///
     /// ```
     /// use rpc_core::builtins::{Builtin, Callers};
@@ -127,7 +127,7 @@ impl Builtin {
         TABLE.get(cmdid.number() as usize)
     }
 
-    /// What `describe` tells of it. All built-in commands are idempotent.
+    /// The description of the command for `describe`. All built-in commands are idempotent.
     pub fn descriptor(&self) -> Descriptor {
         let mut descriptor = Descriptor::new("rpc", self.name)
             .doc(self.doc)
@@ -139,8 +139,7 @@ impl Builtin {
 }
 
 impl CmdId {
-    /// Whether the connection itself carries the command out and never replies, as to `cancel` and
-    /// `credit`.
+    /// Whether the connection itself carries out the command and never replies: `cancel` and `credit`.
     #[inline]
     pub fn is_control(self) -> bool {
         Builtin::of(self).is_some_and(|builtin| builtin.kind == Kind::Oneway)
@@ -200,8 +199,8 @@ mod tests {
         assert_eq!((stats.name(), stats.idempotent), ("rpc.stats".into(), true));
         assert_eq!(
             stats.doc,
-            "Counters of the server, of its commands and of this connection; and, if asked for, of the \
-             `connections` that have carried the most requests."
+            "Reports counters of the server, of its commands and of this connection; on request also of the \
+             `connections` with the most requests."
         );
         assert_eq!(
             (

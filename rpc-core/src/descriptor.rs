@@ -1,4 +1,4 @@
-//! Descriptors: what `describe` tells of a command.
+//! Descriptors: the descriptions of commands that `describe` returns.
 
 use std::borrow::Cow;
 
@@ -8,47 +8,47 @@ use serde_json::Value;
 use crate::frame::CmdId;
 use crate::resume::Resume;
 
-/// One command, as `describe` lists it.
+/// The description of a command, as `describe` lists it.
 ///
 /// ```
 /// use rpc_core::Descriptor;
 ///
 /// let append = Descriptor::new("log", "append")
-///     .doc("Writes an entry; answers its number once it is on disk.")
+///     .doc("Writes an entry, and replies with its number once it is on disk.")
 ///     .params_schema(serde_json::json!({"type": "object", "required": ["message"]}));
 /// assert_eq!(append.name(), "log.append");
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Descriptor {
-    /// The number; set where the command is routed.
+    /// Number of the command; the router sets it.
     pub cmdid: CmdId,
-    /// The service that it belongs to.
+    /// Name of the command's service.
     pub service: Cow<'static, str>,
-    /// Its name within the service.
+    /// Name of the command within the service.
     pub method: Cow<'static, str>,
-    /// What it does, in a sentence.
+    /// What the command does. The first paragraph is its summary.
     #[serde(default)]
     pub doc: Cow<'static, str>,
-    /// How it answers.
+    /// How the command replies.
     pub kind: Kind,
-    /// Whether running it twice is as good as once, so that a client may repeat it freely.
+    /// Whether running the command twice has the effect of running it once, so that a client may repeat it freely.
     pub idempotent: bool,
-    /// How the server recognises a repetition, where it does.
+    /// How the server recognises a repetition, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup: Option<Dedup>,
-    /// Of a stream that can go on behind any of its items: the members of its cursor.
+    /// The members of the cursor of a stream that can continue after any of its items.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumable: Vec<Resume>,
-    /// Time that a typed client gives a call of it, in milliseconds, where the caller says nothing.
+    /// Timeout of a typed client's call in milliseconds, if the caller sets none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// Whether a typed client gives a call of it any time that it takes.
+    /// Whether a typed client's call may take any time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_timeout: bool,
-    /// Set where the command should not be used any more: what to use instead, or an empty text.
+    /// Set if the command should not be used any more: what to use instead, or an empty text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deprecated: Option<Cow<'static, str>>,
-    /// Codes of the service's own that it fails with.
+    /// The service's own codes with which the command fails.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ErrorDescriptor>,
     /// JSON Schema of `params`.
@@ -59,13 +59,13 @@ pub struct Descriptor {
     pub data: Option<Value>,
 }
 
-/// How a server recognises the repetition of a call: by the metadata `idempotency-key`.
+/// How a server recognises a repeated call by the metadata `idempotency-key`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Dedup {
-    /// Whether only callers give keys: a typed client makes none of its own.
+    /// Whether only callers give keys, so that a typed client makes no keys.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_caller: bool,
-    /// The store that the keys are kept in. A repetition is recognised where this is the same.
+    /// Name of the store that has the keys. Servers with the same store recognise the same repetitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Cow<'static, str>>,
 }
@@ -73,11 +73,11 @@ pub struct Dedup {
 /// One of a service's own codes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorDescriptor {
-    /// The number, 1000 or more.
+    /// Number of the code, 1000 or more.
     pub code: u32,
-    /// Its name.
+    /// Name of the code.
     pub name: Cow<'static, str>,
-    /// What it means, in a sentence.
+    /// What the code means. The first paragraph is its summary.
     #[serde(default)]
     pub doc: Cow<'static, str>,
     /// JSON Schema of `details`.
@@ -88,25 +88,25 @@ pub struct ErrorDescriptor {
 /// Whether a call that may have run may be sent again: the retry category of its command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RetryCategory {
-    /// It must not: only a call that did not run is sent again.
+    /// It may not: a client sends a call again only if it did not run.
     #[default]
     Neither,
-    /// It may: running the command twice is as good as once.
+    /// It may: running the command twice has the effect of running it once.
     Idempotent,
-    /// It may, with the same `idempotency-key` and to the same store of keys. A typed client gives each
-    /// call a key.
+    /// It may, with the same `idempotency-key`, to a server with the same store of keys. A typed client gives each call
+    /// a key.
     Dedup,
-    /// As [`Dedup`](Self::Dedup), where the caller has given a key; as [`Neither`](Self::Neither) otherwise.
+    /// Like [`Dedup`](Self::Dedup) if the caller has given a key, otherwise like [`Neither`](Self::Neither).
     DedupByCaller,
 }
 
-/// How a command answers.
+/// How a command replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// One reply.
     Unary,
-    /// None.
+    /// No reply.
     Oneway,
     /// A stream of items.
     Stream,
@@ -141,29 +141,29 @@ impl Descriptor {
         format!("{}.{}", self.service, self.method)
     }
 
-    /// Sets the sentence on what it does.
+    /// Sets the description.
     #[must_use]
     pub fn doc(mut self, doc: impl Into<Cow<'static, str>>) -> Self {
         self.doc = doc.into();
         self
     }
 
-    /// Sets how it answers.
+    /// Sets how the command replies.
     #[must_use]
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// Promises that running it twice is as good as once.
+    /// Promises that running the command twice has the effect of running it once.
     #[must_use]
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self
     }
 
-    /// Promises that the stream goes on behind any of its items: a call whose params have the members of the item's
-    /// cursor.
+    /// Promises that the stream can continue after any of its items, by a call whose params have the members of the
+    /// item's cursor.
     #[must_use]
     pub fn resumable(mut self, members: impl IntoIterator<Item = Resume>) -> Self {
         self.resumable = members.into_iter().collect();

@@ -16,7 +16,7 @@ struct Order {
 
 #[service]
 trait Orders {
-    /// Places an order; answers its number.
+    /// Places an order, and replies with its number.
     #[rpc(cmdid = 2001)]
     async fn place(&self, order: Order) -> Result<u64, Status>;
 

@@ -20,7 +20,7 @@ struct Order {
 
 #[tarpc::service]
 trait Orders {
-    /// Places an order; answers its number.
+    /// Places an order, and replies with its number.
     async fn place(order: Order) -> Result<u64, String>;
 
     /// Orders of an item.

@@ -66,17 +66,17 @@ struct Numbered {
     order: Order,
 }
 
-/// Why an order is not placed.
+/// The reason that an order is not placed.
 #[rpc_error(schema)]
 #[derive(Debug)]
 enum OrderError {
-    /// There are fewer of the item.
+    /// The shop has fewer of the item.
     #[rpc(code = 1001, message = "only {left} of `{item}` are left")]
     SoldOut { item: String, left: u32 },
     /// The shop is closed.
     #[rpc(code = 1002)]
     Closed,
-    /// All else.
+    /// Every other failure.
     #[rpc(other)]
     Other(Status),
 }
@@ -84,15 +84,15 @@ enum OrderError {
 /// Orders of a shop.
 #[service(schema)]
 trait Orders {
-    /// Places an order; answers its number once it is stored.
+    /// Places an order, and replies with its number once it is stored.
     #[rpc(cmdid = 2001, dedup)]
     async fn place(&self, order: Order) -> Result<u64, OrderError>;
 
-    /// Counts a page view; nothing is answered.
+    /// Counts a page view, without a reply.
     #[rpc(cmdid = 2002, oneway)]
     async fn viewed(&self, page: String);
 
-    /// Orders of at least `at_least` pieces of an item.
+    /// Finds the orders of at least `at_least` pieces of an item.
     #[rpc(cmdid = 2003, idempotent, timeout_ms = 2500)]
     async fn find(
         &self,

@@ -1,4 +1,4 @@
-//! The commands of the services that the daemon brings, as types: what server and client agree on.
+//! The commands of the daemon's own services, as types that server and client share.
 
 pub mod log;
 mod names;

@@ -2,5 +2,5 @@
 
 use crate::frame::CmdId;
 
-/// Takes any params, logs them, and answers code 0 without data.
+/// Accepts any params, logs them, and replies with code 0 and no data.
 pub const TEST: CmdId = CmdId::new(10_000);

@@ -51,14 +51,14 @@ fn operation(command: &Value, name: &str, schemas: &mut Map<String, Value>) -> V
 
     let success = match text(command, "kind") {
         "stream" => json!({
-            "description": "the items as they come",
+            "description": "the items of the stream, one at a time",
             "content": {
                 "application/x-ndjson": { "schema": data },
                 "text/event-stream": { "schema": { "type": "string" } },
             },
         }),
         _ => json!({
-            "description": "the data; 204 without data",
+            "description": "the data; without data, the status is 204",
             "content": { "application/json": { "schema": data } },
         }),
     };
@@ -74,7 +74,7 @@ fn operation(command: &Value, name: &str, schemas: &mut Map<String, Value>) -> V
         "responses": {
             "2XX": success,
             "default": {
-                "description": "the failure of the call; its code is in `Rpc-Code`, too",
+                "description": "the failure of the call; the header `Rpc-Code` has its code, too",
                 "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Failure" } } },
             },
         },
@@ -88,7 +88,7 @@ fn parameters(command: &Value) -> Value {
     let mut fields = vec![
         header(
             "Rpc-Timeout-Ms",
-            "how long the caller waits, in milliseconds",
+            "time that the caller waits, in milliseconds",
             json!({ "type": "integer", "minimum": 0 }),
         ),
         header(
@@ -101,7 +101,7 @@ fn parameters(command: &Value) -> Value {
         let schema = json!({ "type": "string", "minLength": 1, "maxLength": 128 });
         fields.push(header(
             "Idempotency-Key",
-            "key of the call: the same each time it is sent",
+            "key of the call, which is the same each time the call is sent",
             schema,
         ));
     }

@@ -77,10 +77,10 @@ fn describe_lists_the_commands_as_a_table() {
     let rows: Vec<&str> = lines.collect();
     assert_eq!(
         rows[0],
-        "    0  rpc.ping              unary   Answers its params."
+        "    0  rpc.ping              unary   Replies with its params."
     );
     assert!(rows.contains(
-        &" 1001  log.append            unary   Writes an entry; answers its number once it is on disk."
+        &" 1001  log.append            unary   Writes an entry, and replies with its number once it is on disk."
     ));
     assert!(rows.contains(&"10005  conformance.count     stream  Streams `n` items."));
 }
@@ -105,7 +105,7 @@ fn describe_shows_one_command_with_its_fields_or_what_the_server_sent() {
     let server = Server::start();
     let stdout = server.rpc(&["describe", "--text", "2"]).data();
     let expected = "2 rpc.health (unary, idempotent)\n\
-                    Says whether the server, or one service, takes calls.\n\
+                    Tells whether the server, or one of its services, accepts calls.\n\
                     \n\
                     params: an object\n  \
                       service  a text  optional\n\
@@ -167,8 +167,8 @@ fn describe_of_a_name_is_enough_to_call_it() {
     let server = Server::start();
     let stdout = server.rpc(&["describe", "--text", "log.append"]).data();
     for line in [
-        "  level    one of trace, debug, info, warn, error, fatal  required  How grave it is.",
-        "  trace    a text                                         optional  The trace that it belongs to.",
+        "  level    one of trace, debug, info, warn, error, fatal  required  Severity of the event.",
+        "  trace    a text                                         optional  Id of the trace that the event belongs to.",
     ] {
         assert!(stdout.lines().any(|it| it == line), "{stdout}");
     }

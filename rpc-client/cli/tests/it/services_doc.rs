@@ -11,7 +11,7 @@ use rpc_server::{Router, Server, Status, service};
 /// The service of the document, with schemas.
 #[service(schema)]
 trait Orders {
-    /// Places an order; answers its number once it is stored.
+    /// Places an order, and replies with its number once it is stored.
     #[rpc(cmdid = 2001, dedup, timeout_ms = 2000)]
     async fn place(
         &self,
@@ -19,15 +19,15 @@ trait Orders {
         count: u32,
     ) -> Result<u64, Status>;
 
-    /// Counts a page view; nothing is answered.
+    /// Counts a page view, without a reply.
     #[rpc(cmdid = 2002, oneway)]
     async fn viewed(&self, page: String);
 
-    /// Number of orders of at least `at_least` pieces of an item.
+    /// Counts the orders of at least `at_least` pieces of an item.
     #[rpc(cmdid = 2003, idempotent)]
     async fn count(&self, item: &str, #[serde(default)] at_least: u32) -> Result<u64, Status>;
 
-    /// All orders that there ever were.
+    /// Counts all orders.
     #[rpc(cmdid = 2004, idempotent, deprecated = "use `orders.count`")]
     async fn total(&self) -> Result<u64, Status>;
 }
@@ -116,7 +116,7 @@ fn transcripts(heading: &str) -> Vec<(&'static str, String)> {
 
 #[test]
 fn the_transcripts_of_the_document_are_what_the_command_line_prints() {
-    for (heading, count) in [("From the command line", 4), ("Tried", 6)] {
+    for (heading, count) in [("From the command line", 4), ("A first try", 6)] {
         let address = shop();
         let lines = transcripts(heading);
         assert_eq!(lines.len(), count, "{heading}");

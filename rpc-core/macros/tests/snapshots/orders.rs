@@ -1,17 +1,17 @@
 pub trait Orders: ::core::marker::Send + ::core::marker::Sync + 'static {
-    /// Places an order; answers its number once it is stored.
+    /// Places an order, and replies with its number once it is stored.
     fn place(
         &self,
         order: Order,
     ) -> impl ::core::future::Future<
         Output = Result<u64, Status>,
     > + ::core::marker::Send;
-    /// Counts a page view; nothing is answered.
+    /// Counts a page view, without a reply.
     fn viewed(
         &self,
         page: String,
     ) -> impl ::core::future::Future<Output = ()> + ::core::marker::Send;
-    /// Orders of at least `at_least` pieces of an item.
+    /// Finds the orders of at least `at_least` pieces of an item.
     fn find(
         &self,
         item: &str,
@@ -19,7 +19,7 @@ pub trait Orders: ::core::marker::Send + ::core::marker::Sync + 'static {
     ) -> impl ::core::future::Future<
         Output = Result<Vec<Order>, Status>,
     > + ::core::marker::Send;
-    /// Orders as they come.
+    /// Streams orders as they are placed.
     fn watch(&self, from: u64) -> impl Stream<Item = Result<Order, Status>> + Send;
 }
 /// The commands of the service `orders`: their numbers, and what `describe` tells of them.
@@ -47,7 +47,7 @@ const _: () = {
         service: "orders",
         name: "place",
         path: ::core::concat!(::core::module_path!(), "::Orders::place"),
-        doc: "Places an order; answers its number once it is stored.",
+        doc: "Places an order, and replies with its number once it is stored.",
         cmdid: ::rpc_server::__private::CmdId::new(2001u32),
         kind: ::rpc_server::__private::Kind::Unary,
         retry: ::rpc_server::__private::RetryCategory::Neither,
@@ -68,7 +68,7 @@ const _: () = {
         service: "orders",
         name: "viewed",
         path: ::core::concat!(::core::module_path!(), "::Orders::viewed"),
-        doc: "Counts a page view; nothing is answered.",
+        doc: "Counts a page view, without a reply.",
         cmdid: ::rpc_server::__private::CmdId::new(2002u32),
         kind: ::rpc_server::__private::Kind::Oneway,
         retry: ::rpc_server::__private::RetryCategory::Neither,
@@ -83,7 +83,7 @@ const _: () = {
         service: "orders",
         name: "find",
         path: ::core::concat!(::core::module_path!(), "::Orders::find"),
-        doc: "Orders of at least `at_least` pieces of an item.",
+        doc: "Finds the orders of at least `at_least` pieces of an item.",
         cmdid: ::rpc_server::__private::CmdId::new(2003u32),
         kind: ::rpc_server::__private::Kind::Unary,
         retry: ::rpc_server::__private::RetryCategory::Idempotent,
@@ -104,7 +104,7 @@ const _: () = {
         service: "orders",
         name: "watch",
         path: ::core::concat!(::core::module_path!(), "::Orders::watch"),
-        doc: "Orders as they come.",
+        doc: "Streams orders as they are placed.",
         cmdid: ::rpc_server::__private::CmdId::new(2004u32),
         kind: ::rpc_server::__private::Kind::Stream,
         retry: ::rpc_server::__private::RetryCategory::Idempotent,
@@ -293,7 +293,7 @@ const _: () = {
         pub fn with(&self, options: ::rpc_server::__private::CallOptions) -> Self {
             Self(self.0.with(options))
         }
-        /// Places an order; answers its number once it is stored.
+        /// Places an order, and replies with its number once it is stored.
         ///
         /// Calls `orders.place`, cmdid 2001.
         pub fn place(
@@ -304,7 +304,7 @@ const _: () = {
         > + ::core::marker::Send + use<'_, S> {
             self.0.unary::<Result<u64, Status>>(self.0.request(&__PLACE, &order))
         }
-        /// Counts a page view; nothing is answered.
+        /// Counts a page view, without a reply.
         ///
         /// Calls `orders.viewed`, cmdid 2002.
         pub fn viewed(
@@ -315,7 +315,7 @@ const _: () = {
         > + ::core::marker::Send + use<'_, S> {
             self.0.oneway(self.0.request(&__VIEWED, &page))
         }
-        /// Orders of at least `at_least` pieces of an item.
+        /// Finds the orders of at least `at_least` pieces of an item.
         ///
         /// Calls `orders.find`, cmdid 2003.
         pub fn find(
@@ -340,7 +340,7 @@ const _: () = {
                         ),
                 )
         }
-        /// Orders as they come.
+        /// Streams orders as they are placed.
         ///
         /// Calls `orders.watch`, cmdid 2004.
         pub fn watch(
@@ -371,13 +371,13 @@ const _: () = {
         pub fn with(&self, options: ::rpc_server::__private::CallOptions) -> Self {
             Self(self.0.with(options))
         }
-        /// Places an order; answers its number once it is stored.
+        /// Places an order, and replies with its number once it is stored.
         ///
         /// Calls `orders.place`, cmdid 2001.
         pub fn place(&self, order: Order) -> Result<u64, Status> {
             self.0.unary::<Result<u64, Status>>(self.0.request(&__PLACE, &order))
         }
-        /// Counts a page view; nothing is answered.
+        /// Counts a page view, without a reply.
         ///
         /// Calls `orders.viewed`, cmdid 2002.
         pub fn viewed(
@@ -386,7 +386,7 @@ const _: () = {
         ) -> ::core::result::Result<(), ::rpc_server::__private::Status> {
             self.0.oneway(self.0.request(&__VIEWED, &page))
         }
-        /// Orders of at least `at_least` pieces of an item.
+        /// Finds the orders of at least `at_least` pieces of an item.
         ///
         /// Calls `orders.find`, cmdid 2003.
         pub fn find(&self, item: &str, at_least: u32) -> Result<Vec<Order>, Status> {
@@ -405,7 +405,7 @@ const _: () = {
                         ),
                 )
         }
-        /// Orders as they come.
+        /// Streams orders as they are placed.
         ///
         /// Calls `orders.watch`, cmdid 2004.
         pub fn watch(

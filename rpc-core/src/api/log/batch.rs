@@ -14,18 +14,19 @@ pub const BATCH_ENTRIES_MAX: usize = 10_000;
 
 /// Entries that are written together or not at all.
 ///
-/// The log remembers the last 64 batches of a producer, by their numbers, for a day after the last one: a batch that is sent
-/// again with the same entries, written as they were, is answered and not written. A producer numbers its batches upwards;
-/// numbers may be left out, and up to 64 of them may come in any order.
+/// The log remembers the last 64 batches of each producer, until a day after the last one. If one of them is sent again
+/// with exactly the same entries, the log does not write it again, and replies as before. A producer gives its batches
+/// ascending numbers. It may leave out numbers, and up to 64 batches may arrive in any order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AppendBatch {
-    /// The name of the program that sends it, which no other has: 1 to 64 letters, digits, `.`, `_` and `-`.
+    /// Name of the program that sends the batch; no other program may use it. 1 to 64 letters, digits, `.`, `_` and
+    /// `-`.
     pub producer: String,
-    /// The number of the batch, 1 or more.
+    /// Number of the batch, 1 or more.
     pub batch: u64,
-    /// The entries, 1 to 10,000.
+    /// The entries: at least 1, at most 10,000.
     pub entries: Vec<Append>,
 }
 
@@ -33,41 +34,42 @@ pub struct AppendBatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchAppended {
-    /// The number of its first entry.
+    /// Number of the first entry of the batch.
     pub first: u64,
-    /// The number of its last entry. All between belong to the batch.
+    /// Number of the last entry of the batch. All numbers between the two belong to the batch.
     pub last: u64,
-    /// Whether this batch was sent before, and is in the log.
+    /// True if the log already had this batch from an earlier call, and has not written it again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
-    /// Whether the entries would outlive a loss of power. It is false, and they would outlive the server alone, where the log
-    /// is kept without `fsync`.
+    /// Whether the entries survive a loss of power. False means that the log works without `fsync`: the entries survive
+    /// a crash of the server, but not a loss of power.
     #[serde(default = "super::entry::yes", skip_serializing_if = "Clone::clone")]
     pub synced: bool,
 }
 
-/// Why a batch is not written.
+/// The reason that a batch is not written.
 #[cfg_attr(feature = "schema", rpc_error(schema))]
 #[cfg_attr(not(feature = "schema"), rpc_error)]
 #[derive(Debug, Clone)]
 pub enum BatchError {
-    /// The number is below those that the log remembers of the producer: the batch may be in the log or not.
+    /// The number of the batch is too low: it is below the last 64 batches of the producer, which are all that the log
+    /// remembers. The log may or may not have the batch.
     #[rpc(
         code = 1000,
         message = "the log cannot know whether it has this batch: the batch's number is below the last 64 of its \
             producer, which end with {last_batch}"
     )]
     Stale {
-        /// The highest number of the producer.
+        /// The highest batch number of the producer.
         last_batch: u64,
     },
-    /// Another batch of the producer has this number.
+    /// The producer has already sent a batch with this number and other entries.
     #[rpc(
         code = 1001,
         message = "the producer has sent other entries with this number; give each batch a number of its own"
     )]
     Conflict,
-    /// All else.
+    /// Every other failure.
     #[rpc(other)]
     Other(Status),
 }

@@ -1,44 +1,44 @@
-//! Entries that are sent without an answer, and what has become of them.
+//! Entries that are sent without an answer, and counts of those that were written or dropped.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Append, Fields, Level};
 
-/// Entries whose caller does not wait for the disk.
+/// Entries to write without waiting for the disk.
 ///
-/// JSON: `{"entries":[…]}`; a single entry may stand for itself, with the members of [`Append`].
+/// JSON: `{"entries":[…]}`. A single entry may also be given by the members of [`Append`], without `entries`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Members")]
 pub struct Emit {
-    /// The entries, 1 to 10,000.
+    /// The entries: at least 1, at most 10,000.
     pub entries: Vec<Append>,
 }
 
-/// Entries, or the members of one.
+/// Entries to write without waiting for the disk: `entries`, or the members of a single entry.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Members {
-    /// The entries, 1 to 10,000; where they are missing, the other members are those of one entry.
+    /// The entries: at least 1, at most 10,000. If `entries` is missing, the other members are those of a single entry.
     #[serde(default)]
     entries: Option<Vec<Append>>,
-    /// How grave it is.
+    /// Severity of the event.
     #[serde(default)]
     level: Option<Level>,
-    /// Which service says it, as `"order"`.
+    /// Name of the service that writes the entry, for example `"order"`.
     #[serde(default)]
     service: Option<String>,
-    /// What happened.
+    /// What happened, as a text.
     #[serde(default)]
     message: Option<String>,
-    /// When, in milliseconds since 1970; where it is missing, the time of receipt.
+    /// Time of the event, in milliseconds since 1970. If it is missing, the log uses the time of receipt.
     #[serde(default, deserialize_with = "super::entry::possible_time")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     ts: Option<u64>,
-    /// The trace that it belongs to.
+    /// Id of the trace that the event belongs to.
     #[serde(default)]
     trace: Option<String>,
-    /// More, as an object. It is stored as it is written.
+    /// Further data, as an object. The log stores it unchanged.
     #[serde(default)]
     fields: Option<Fields>,
 }
@@ -99,16 +99,16 @@ impl schemars::JsonSchema for Emit {
     }
 }
 
-/// What has become of the entries that a connection has emitted.
+/// Counts of the entries that a connection has emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Flushed {
-    /// The last number that was written.
+    /// Number of the last entry that was written to the log.
     pub seq: u64,
-    /// Number of entries that this connection has emitted since it was opened and that are on the disk.
+    /// Number of entries that this connection has emitted since it was opened, and that are on disk.
     pub emitted: u64,
-    /// Number of entries that it has emitted and that were dropped: the service was over its budget, too much waited for the
-    /// disk, or the disk failed.
+    /// Number of entries that this connection has emitted, and that were dropped because their service was over its
+    /// budget, because too many bytes waited for the disk, or because the disk failed.
     pub dropped: u64,
 }
 

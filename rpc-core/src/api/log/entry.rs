@@ -1,4 +1,4 @@
-//! Entries: as they are written, and as they are stored.
+//! Entries: as callers send them, and as the log stores them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,16 +13,16 @@ use crate::api::UnknownName;
 /// Largest [`Append::ts`]: the last millisecond of the year 9999, which is the last year that RFC 3339 can write.
 pub const TS_MAX: u64 = 253_402_300_799_999;
 
-/// How grave an entry is, from `trace` up to `fatal`.
+/// The severity of an entry, from `trace`, the lowest, to `fatal`, the highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Every step.
+    /// Each step of a program.
     Trace,
-    /// For developers who look for a fault.
+    /// Facts for developers who search for a fault.
     Debug,
-    /// Life as usual.
+    /// Normal events, for example a start.
     Info,
     /// An operator should look.
     #[serde(alias = "warning")]
@@ -35,7 +35,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// Every level, the least grave first.
+    /// Every level, the lowest first.
     pub const ALL: [Self; 6] = [
         Self::Trace,
         Self::Debug,
@@ -57,8 +57,8 @@ impl Level {
         }
     }
 
-    /// The level of a severity of syslog (RFC 5424, section 6.2.1), which is the `PRIORITY` of systemd's journal, too: 0 to 2
-    /// are fatal, 3 error, 4 warn, 5 and 6 info, 7 debug. There are no others.
+    /// The level for a severity of syslog (RFC 5424, section 6.2.1), which is also the `PRIORITY` of systemd's journal:
+    /// 0 to 2 are fatal, 3 error, 4 warn, 5 and 6 info, 7 debug. `None` for other numbers.
     ///
     /// ```
     /// use rpc_core::api::log::Level;
@@ -94,27 +94,18 @@ impl FromStr for Level {
     }
 }
 
-/// An entry to be written.
-///
-/// ```
-/// use rpc_core::api::log::{Append, Level};
-///
-/// let mut entry = Append::new(Level::Warn, "order", "paid twice");
-/// entry.trace = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
-/// assert_eq!(serde_json::to_value(&entry)?["level"], "warn");
-/// # Ok::<(), serde_json::Error>(())
-/// ```
+/// An entry to write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Append {
-    /// How grave it is.
+    /// Severity of the event.
     pub level: Level,
-    /// Who says it, as `"order"`.
+    /// Name of the service that writes the entry, for example `"order"`.
     pub service: String,
-    /// What happened.
+    /// What happened, as a text.
     pub message: String,
-    /// When, in milliseconds since 1970; where it is missing, the time of receipt.
+    /// Time of the event, in milliseconds since 1970. If it is missing, the log uses the time of receipt.
     #[serde(
         default,
         deserialize_with = "possible_time",
@@ -122,16 +113,25 @@ pub struct Append {
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub ts: Option<u64>,
-    /// The trace that it belongs to.
+    /// Id of the trace that the event belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// More, as an object. It is stored as it is written.
+    /// Further data, as an object. The log stores it unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
 }
 
 impl Append {
-    /// An entry with no more than it must have.
+    /// An entry with only the required members.
+    ///
+    /// ```
+    /// use rpc_core::api::log::{Append, Level};
+    ///
+    /// let mut entry = Append::new(Level::Warn, "order", "paid twice");
+    /// entry.trace = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
+    /// assert_eq!(serde_json::to_value(&entry)?["level"], "warn");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn new(level: Level, service: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             level,
@@ -202,7 +202,7 @@ fn possible_text<'de: 'a, 'a, D: Deserializer<'de>>(
     Ok(text.map(|Text(text)| text))
 }
 
-/// Reads a time. One past the last date that can be written is refused: it could not be formatted.
+/// Reads a time. A time after [`TS_MAX`] is refused, because it could not be written as a date.
 pub(super) fn possible_time<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
@@ -232,19 +232,20 @@ fn probable_unit(ts: u64) -> &'static str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Appended {
-    /// The entry's number: from 1, in the order of the file.
+    /// Number of the entry. Numbers begin at 1, and entries are stored in their order.
     pub seq: u64,
-    /// Whether this was a repetition, by its `idempotency-key`, of an append that is in the log.
+    /// True if the log already had the entry from an earlier call with the same `idempotency-key`, and has not written
+    /// it again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
-    /// Whether the entry would outlive a loss of power. It is false, and the entry would outlive the server alone, where
-    /// the log is kept without `fsync`.
+    /// Whether the entry survives a loss of power. False means that the log works without `fsync`: the entry survives a
+    /// crash of the server, but not a loss of power.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub synced: bool,
 }
 
 impl Appended {
-    /// An entry that is on the disk, and was not there before.
+    /// The reply for a new entry that is on disk.
     pub fn new(seq: u64) -> Self {
         Self {
             seq,
@@ -258,28 +259,28 @@ pub(super) fn yes() -> bool {
     true
 }
 
-/// One entry as it is stored: one line of a file.
+/// An entry as it is stored: one line of a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Entry {
-    /// Its number.
+    /// Number of the entry.
     pub seq: u64,
-    /// When, in milliseconds since 1970.
+    /// Time of the event, in milliseconds since 1970.
     pub ts: u64,
-    /// How grave it is.
+    /// Severity of the event.
     pub level: Level,
-    /// Who said it.
+    /// Name of the service that wrote the entry.
     pub service: Cow<'static, str>,
-    /// What happened.
+    /// What happened, as a text.
     pub message: String,
-    /// The trace that it belongs to.
+    /// Id of the trace that the event belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// More, as it was written.
+    /// Further data, as the service wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
-    /// When the log received it, in milliseconds since 1970, where `ts` is its caller's; otherwise `ts` is that time.
-    /// Entries that older logs have written are without it.
+    /// Time at which the log received the entry, in milliseconds since 1970, if the caller has set `ts`. If it is
+    /// missing, `ts` is the time of receipt. Entries that older versions have written never have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rx: Option<u64>,
 }

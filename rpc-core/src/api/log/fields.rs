@@ -10,13 +10,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Error;
 use serde_json::value::RawValue;
 
-/// Maximum number of objects and arrays inside one another in [`Fields`], itself included. JSON readers, `serde_json`
-/// with its 128 among them, refuse text that is deeper than their own limit.
+/// Maximum depth of objects and arrays in [`Fields`], whose own object is the first level. JSON readers refuse text
+/// that is deeper than a limit of their own, which is 128 in `serde_json`.
 pub const FIELDS_DEPTH_MAX: usize = 64;
 
-/// Further facts about an entry: a JSON object, kept as it was written.
+/// Further data of an entry: a JSON object, kept as it was written.
 ///
-/// Numbers keep their digits and members their order. A name comes once: of two equal ones, a reader would see one.
+/// Numbers keep their digits, and members keep their order. A name may occur only once, because a reader would see only
+/// one of two members with the same name.
 ///
 /// ```
 /// use rpc_core::api::log::Fields;
@@ -68,7 +69,7 @@ impl Fields {
     /// Decodes the object.
     ///
     /// # Errors
-    /// Those of `serde_json`, with the first thing that does not fit.
+    /// Those of `serde_json`, with the first value that does not fit.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_str(self.as_str())
     }

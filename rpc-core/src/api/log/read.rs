@@ -1,4 +1,4 @@
-//! Reading entries behind a cursor.
+//! Reading entries after a cursor.
 
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -24,65 +24,68 @@ pub const LOG_BYTES_MAX: usize = 64;
 /// Maximum length of [`Read::service`] in bytes.
 pub const SERVICE_BYTES_MAX: usize = 256;
 
-/// Maximum length of the name in [`Read::level`] in bytes. No level has a name as long.
+/// Maximum length of the name in [`Read::level`] in bytes. No level has such a long name.
 pub const LEVEL_BYTES_MAX: usize = 16;
 
-/// Which entries to read.
+/// Selects the entries to read.
 ///
-/// The texts that filter have maximum lengths: [`CONTAINS_BYTES_MAX`], [`TEXT_BYTES_MAX`], [`TRACE_BYTES_MAX`],
-/// [`FIELDS_BYTES_MAX`], [`SERVICE_BYTES_MAX`] and [`LEVEL_BYTES_MAX`]. A longer one is refused with code 3.
+/// Each filter has a maximum length. A call with a longer one is refused with code 3.
 ///
-/// [`log`](Self::log) and [`after`](Self::after) together are a cursor. One that does not fit the log is refused, with
-/// an [`Extent`] as the details: code 9 where the log is another one, code 11 where `after` is past its last entry.
+/// `log` and `after` together are a cursor. A cursor that does not fit the log is refused: with code 9 if it belongs to
+/// another log, and with code 11 if `after` is past the last entry. The details of the error name the log, and its
+/// first and last number.
 ///
-/// The last 20 entries are read with [`Order::Desc`] and a [`limit`](Self::limit) of 20.
+/// To read the last 20 entries, set `order` to `desc` and `limit` to 20.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Read {
-    /// The log that `after` belongs to, as a page names it; where it is missing, any.
+    /// Identity of the log that `after` belongs to, from an earlier page. If it is missing, the log is not checked. At
+    /// most 64 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
-    /// Entries behind this number; 0 for the first.
+    /// Only entries with a higher number than this; 0 includes the first entry.
     pub after: u64,
-    /// The order of the entries; where it is missing, `asc`.
+    /// Order of the entries; `asc` if it is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
-    /// Entries below this number; where it is missing, all. Only with `desc`.
+    /// Only entries with a lower number than this; without it, the last entry is included. Only with `desc`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
-    /// Maximum number of entries, 1 to 1000; default 100.
+    /// Maximum number of entries in the page, 1 to 1000; 100 if it is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// How long to wait, in milliseconds, if there is no entry yet; 0 answers at once. Only with `asc`.
+    /// Time in milliseconds to wait if no entry exists yet; with 0 the reply comes at once. Only with `asc`.
     pub wait_ms: u64,
-    /// Only entries of this level or graver; the name has at most 16 bytes.
+    /// Only entries of this level or a higher one. The name may have at most 16 bytes.
     #[serde(
         deserialize_with = "level_of_bounded_name",
         skip_serializing_if = "Option::is_none"
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Level>"))]
     pub level: Option<Level>,
-    /// Only entries of exactly this service; at most 256 bytes.
+    /// Only entries of the service with exactly this name; at most 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// Only entries whose message contains this text; at most 1024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
-    /// Only entries with this text in their message, service, trace, or a text of their fields; at most 1024 bytes.
+    /// Only entries that contain this text in their message, service or trace, or in a string of their fields; at most
+    /// 1024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Only entries of exactly this trace; at most 256 bytes.
+    /// Only entries of the trace with exactly this id; at most 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// Only entries whose fields have these values: a text that text, or a number that is written so; a number, true, false
-    /// or null what is written so. At most 1024 bytes.
+    /// Only entries whose fields have these values. A string matches an equal string, or a number that is written with
+    /// the same characters. A number, `true`, `false` or `null` matches a value that is written the same way. At most
+    /// 1024 bytes of JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
-    /// Only entries of this time or a later one, in milliseconds since 1970.
+    /// Only entries with this time or a later one, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
-    /// Only entries of an earlier time than this, in milliseconds since 1970. It is above `from`.
+    /// Only entries with an earlier time than this, in milliseconds since 1970. It must be above `from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
 }
@@ -92,10 +95,10 @@ pub struct Read {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// From the first entry behind `after` on.
+    /// Ascending: begins with the first entry after `after`.
     #[default]
     Asc,
-    /// From the last entry below `before` down to the first one behind `after`.
+    /// Descending: begins with the last entry before `before`, and ends with the first entry after `after`.
     Desc,
 }
 
@@ -117,37 +120,38 @@ pub(super) fn level_of_bounded_name<'de, D: Deserializer<'de>>(
     Level::deserialize(name.into_deserializer()).map(Some)
 }
 
-/// Entries that were read.
+/// A page of entries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page {
-    /// The identity of the log: that of its data directory.
+    /// Identity of the log, which is stored in its data directory.
     #[serde(default)]
     pub log: String,
-    /// The entries, in the order that was asked for. There may be none though `next` moved: none of what was looked at
-    /// passed the filters.
+    /// The entries, in the requested order. The list may be empty although `next` has advanced, if none of the entries
+    /// that were examined passed the filters.
     pub entries: Vec<Entry>,
-    /// What to pass as `after` to read on, or with [`Order::Desc`] as `before`: nothing is missed, nothing comes twice.
+    /// Value of `after` for the next page, or of `before` with `desc`. With it, no entry is missed or comes twice.
     pub next: u64,
-    /// The first number that may still be read. Above `after + 1`, entries between were deleted by retention.
+    /// Lowest number that can still be read. If it is above `after` + 1, retention has deleted the entries between the
+    /// two.
     #[serde(default)]
     pub oldest: u64,
-    /// The last number that was written.
+    /// Number of the last entry that was written.
     #[serde(default)]
     pub last: u64,
-    /// Whether the log has entries behind `next`, in the order that was asked for, which were not looked at.
+    /// True if the log has further entries after `next`, in the requested order, that were not examined.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
 }
 
-/// What a log holds: the details of the errors of a [`Read`] whose cursor does not fit.
+/// The first and last number of a log: details of the error for a [`Read`] whose cursor does not fit the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extent {
     /// The identity of the log.
     pub log: String,
-    /// The first number that may still be read.
+    /// Lowest number that can still be read.
     pub oldest: u64,
-    /// The last number that was written.
+    /// Number of the last entry that was written.
     pub last: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The commands of the log service, as a trait: their clients and what `describe` tells of them are made from it.
+//! The commands of the log service, as a trait, from which `#[service]` generates clients and descriptions.
 
 use futures::stream::Stream;
 
@@ -34,38 +34,39 @@ pub const TAIL: CmdId = LogService::TAIL;
 /// The log service.
 ///
 /// [`LogClient`] calls it over any [`Service`](crate::Service): a connection, or a router in a test without a socket.
-/// The daemon serves it from its files, as they are, and has no implementation of this trait.
+/// The daemon has no implementation of this trait: it answers with the lines of its files, without decoding them.
 ///
-/// A failure may say that the call was rejected. A handler that hands it on has run itself, and takes that back with
-/// [`Status::without_rejected`].
+/// A failure may be `rejected`, which means that the call did not run. A handler that returns such a failure to its own
+/// caller has itself run, and therefore returns [`Status::without_rejected`].
 #[cfg_attr(feature = "schema", service(schema, crate = crate))]
 #[cfg_attr(not(feature = "schema"), service(crate = crate))]
 pub trait Log {
-    /// Writes an entry; answers its number once it is on disk.
+    /// Writes an entry, and replies with its number once it is on disk.
     #[rpc(cmdid = 1001, dedup(by_caller))]
     async fn append(&self, entry: &Append) -> Result<Appended, Status>;
 
-    /// Reads entries behind a cursor; waits up to `wait_ms` (25 s at most) for the first one.
+    /// Reads entries after a cursor. If no entry exists yet, waits for one up to `wait_ms`, but at most 25 s.
     #[rpc(cmdid = 1002, idempotent)]
     async fn read(&self, read: &Read) -> Result<Page, Status>;
 
-    /// Writes entries together or not at all; answers their numbers once they are on disk.
+    /// Writes entries together or not at all, and replies with their numbers once they are on disk.
     ///
-    /// A batch that is sent again is not written again.
+    /// A batch that is sent again with the same number is not written again.
     #[rpc(cmdid = 1003)]
     async fn append_batch(&self, batch: &AppendBatch) -> Result<BatchAppended, BatchError>;
 
-    /// Writes entries whose caller does not wait for the disk; over the budget of their service they are dropped and counted.
+    /// Writes entries without waiting for the disk. Entries over the budget of their service are dropped and counted.
     ///
-    /// Sent with an answer, it is answered once they wait for the disk.
+    /// If the caller asks for a reply, the reply comes once the entries wait for the disk.
     #[rpc(cmdid = 1004, oneway)]
     async fn emit(&self, emit: &Emit);
 
-    /// Waits until what this connection has emitted is on disk; answers how much was written and dropped.
+    /// Waits until the entries that this connection has emitted are on disk, and reports how many were written and how
+    /// many were dropped.
     #[rpc(cmdid = 1005, idempotent)]
     async fn flush(&self) -> Result<Flushed, Status>;
 
-    /// Follows the log: entries as they come, and if asked for the last ones or those behind a cursor before.
+    /// Streams entries as they are written. The stream can begin with the last entries, or after a cursor.
     #[rpc(
         cmdid = 1006,
         idempotent,
@@ -74,7 +75,7 @@ pub trait Log {
     )]
     fn tail(&self, tail: Tail) -> impl Stream<Item = Result<Tailed, Status>> + Send;
 
-    /// Tells what the log holds, and what services have sent since the server was started.
+    /// Reports the size of the log, and how much each service has sent since the start of the server.
     #[rpc(cmdid = 1007, idempotent)]
     async fn stats(&self) -> Result<LogStats, Status>;
 }

@@ -8,35 +8,35 @@ use super::message::names;
 use super::private;
 
 names! {
-    /// What a receipt says of a message.
+    /// The state of a message that a receipt names.
     ReceiptState {
-        /// The network has it.
+        /// The network has the message.
         Sent = "sent",
-        /// The phone has it.
+        /// The phone has received the message.
         Delivered = "delivered",
-        /// The network gave up.
+        /// The network could not deliver the message.
         Undelivered = "undelivered",
     }
 }
 
 names! {
-    /// What becomes of an opt-out.
+    /// What to do with an opt-out.
     OptOutAction {
-        /// The number opts out.
+        /// Add the opt-out.
         Add = "add",
-        /// It is taken back.
+        /// Remove the opt-out.
         Remove = "remove",
-        /// It is looked up.
+        /// Show the opt-out.
         Get = "get",
     }
 }
 
 names! {
-    /// What a number opts out of.
+    /// The messages that a number opts out of.
     OptOutScope {
         /// All messages.
         All = "all",
-        /// Advertising.
+        /// Messages of the class `marketing`.
         Marketing = "marketing",
     }
 }
@@ -44,60 +44,63 @@ names! {
 names! {
     /// The state of a gateway.
     GatewayState {
-        /// It takes messages.
+        /// The gateway accepts messages.
         Up = "up",
-        /// It cannot be reached, or takes none; it is tried again from time to time.
+        /// The gateway cannot be reached, or does not accept messages. It is tried again from time to time.
         Down = "down",
-        /// An operator has paused it.
+        /// An operator has paused the gateway.
         Paused = "paused",
-        /// It has asked to be left alone for a while.
+        /// The gateway has asked for a pause, because it has too much to do.
         Throttled = "throttled",
     }
 }
 
-/// A receipt that another program has taken from the provider.
+/// A receipt that another program has received from the provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
-    /// The gateway that sent the message.
+    /// Name of the gateway that sent the message.
     pub gateway: String,
-    /// The provider's name for the message, or for one of its parts; `ref` or `id` is needed.
+    /// The provider's name for the message, or for one of its parts. Either `ref` or `id` is required.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// The message's id, as `{id}` of the gateway's settings was sent: with `-2` after it for the second attempt.
+    /// Id of the message, in the form in which `{id}` of the gateway's settings was sent: from the second attempt on, the
+    /// number of the attempt follows, for example `-2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// What the receipt says.
+    /// State that the receipt names.
     pub state: ReceiptState,
-    /// When, in milliseconds since 1970. It is not kept: a change has the time at which it was recorded.
+    /// Time that the receipt names, in milliseconds since 1970. It is not stored: a change has the time at which it was
+    /// recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
-    /// The provider's code that says why it was not delivered: a word without a long number, of at most 64 bytes. Anything
-    /// else is left out, since it might be the number or the text.
+    /// The provider's code for the reason that the message was not delivered: one word of at most 64 bytes, without a
+    /// long number. Any other text is discarded, because it might contain the phone number or the text of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// Whether a receipt matched.
+/// Whether a receipt belongs to a known message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReceiptMatch {
-    /// Whether there is such a message. Otherwise the receipt is kept for a while: it may have overtaken the gateway's answer.
+    /// Whether the message is known. If not, the receipt is kept for some time, because it may have arrived before the
+    /// gateway's answer.
     pub matched: bool,
 }
 
-/// An opt-out to be added, removed or looked up.
+/// An opt-out to add, remove or show.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OptOut {
-    /// The number.
+    /// Phone number.
     #[serde(deserialize_with = "private::text")]
     pub to: String,
-    /// What to do.
+    /// What to do with the opt-out.
     pub action: OptOutAction,
-    /// Of what it opts out; of all where it is missing.
+    /// Messages that the number opts out of; all if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<OptOutScope>,
 }
@@ -115,12 +118,12 @@ impl fmt::Debug for OptOut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OptOutState {
-    /// Whether it has.
+    /// Whether the number has opted out.
     pub opted_out: bool,
-    /// Of what.
+    /// Messages that the number has opted out of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<OptOutScope>,
-    /// Since when, in milliseconds since 1970.
+    /// Time of the opt-out, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
 }
@@ -133,49 +136,49 @@ pub struct GatewayList {
     pub gateways: Vec<Gateway>,
 }
 
-/// A gateway, as it is now.
+/// A gateway and its current state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Gateway {
-    /// Its name.
+    /// Name of the gateway.
     pub name: String,
-    /// Its kind, as "http".
+    /// Kind of the gateway, for example "http".
     pub kind: String,
-    /// Its state.
+    /// State of the gateway.
     pub state: GatewayState,
-    /// Messages that wait for it.
+    /// Number of messages that wait for the gateway.
     pub queued: u64,
-    /// Messages that it is being given.
+    /// Number of messages that are being submitted to the gateway.
     pub sending: u64,
-    /// Messages that it may have or not.
+    /// Number of messages of which it is not known whether the gateway has accepted them.
     pub unknown: u64,
-    /// Age of the oldest message that waits for it, in milliseconds.
+    /// Age of the oldest message that waits for the gateway, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ms: Option<u64>,
-    /// Messages in a second that it may be given; missing where it is not limited.
+    /// Maximum number of messages per second; missing if there is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_per_second: Option<u32>,
-    /// Messages that it has accepted since the start.
+    /// Number of messages that the gateway has accepted since the start of the server.
     pub accepted: u64,
-    /// Attempts that ended otherwise since the start.
+    /// Number of attempts since the start of the server that the gateway has not accepted.
     pub errors: u64,
-    /// What went wrong last.
+    /// Description of the last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
 
-/// A gateway to be paused, or not any more.
+/// Pauses a gateway, or ends its pause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Pause {
-    /// Its name.
+    /// Name of the gateway.
     pub gateway: String,
-    /// Whether it is to be paused. It stays so over restarts.
+    /// True to pause the gateway, also after a restart of the server; false to end the pause.
     pub paused: bool,
 }
 
-/// Nothing: it was done.
+/// The reply to a pause, which has no members.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Paused {}

@@ -1,4 +1,4 @@
-//! Messages: sent, followed, listed.
+//! Messages: sending, following and listing them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +22,7 @@ macro_rules! names {
         }
 
         impl $name {
-            /// Every one.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name on the wire.
@@ -55,31 +55,33 @@ pub(super) use names;
 names! {
     /// The status of a message.
     Status {
-        /// It waits for its time.
+        /// The message waits for its time, `not_before`.
         Scheduled = "scheduled",
-        /// It waits for a gateway.
+        /// The message waits for a gateway.
         Queued = "queued",
-        /// A gateway has it, or is about to.
+        /// The message is being submitted to a gateway.
         Sending = "sending",
-        /// The gateway has accepted it.
+        /// The gateway has accepted the message.
         Sent = "sent",
-        /// The phone has it.
+        /// The phone has received the message.
         Delivered = "delivered",
-        /// The network could not deliver it.
+        /// The network could not deliver the message.
         Undelivered = "undelivered",
-        /// It may have been submitted, and no answer says so. A receipt, a rule or a person decides.
+        /// The message may have been submitted, but no answer of the gateway says so. A receipt, a rule or a person
+        /// decides what becomes of it.
         Unknown = "unknown",
-        /// A gateway has refused it for good.
+        /// A gateway has refused the message for good, or the last attempt has failed.
         Failed = "failed",
-        /// Its time was up before a gateway had it.
+        /// The message's time was up before a gateway accepted it.
         Expired = "expired",
-        /// Its sender has taken it back.
+        /// The sender has cancelled the message.
         Cancelled = "cancelled",
     }
 }
 
 impl Status {
-    /// Whether nothing but a new attempt, which a person asks for, or better news leads out of it.
+    /// Whether a message with this status has ended. Its status changes only if a person asks for a new attempt, or if
+    /// a receipt brings better news.
     pub fn is_terminal(self) -> bool {
         matches!(
             self,
@@ -89,12 +91,12 @@ impl Status {
 }
 
 names! {
-    /// What a message is for. Limits, quiet hours and expiry depend on it.
+    /// The purpose of a message. Limits, quiet hours and expiry depend on it.
     #[derive(Default)]
     Class {
-        /// A code that someone waits for. Its text is never shown.
+        /// A one-time code that a person waits for. Its text is never shown.
         Otp = "otp",
-        /// An answer to what someone did.
+        /// A message about something that its receiver has done, for example an order.
         #[default]
         Transactional = "transactional",
         /// Advertising.
@@ -103,7 +105,7 @@ names! {
 }
 
 names! {
-    /// The encoding of a text on its way to a phone.
+    /// The encoding in which a text is sent to the phone.
     Encoding {
         /// The GSM default alphabet: 160 characters in a segment.
         Gsm7 = "gsm7",
@@ -112,68 +114,70 @@ names! {
     }
 }
 
-/// A message to be sent: to a number, with a `text`, or a `template` and its `vars`.
+/// A message to send to a number. It has either a `text`, or a `template` and its `vars`.
 ///
-/// The metadata `idempotency-key` (at most 128 bytes) makes a repetition safe: it is answered by the first message.
-///
-/// ```
-/// use rpc_core::api::sms::{Class, Send};
-///
-/// let code = Send {
-///     class: Some(Class::Otp),
-///     ..Send::new("+8613800138000", "Your code is 4711.")
-/// };
-/// assert_eq!(code.text.as_deref(), Some("Your code is 4711."));
-/// ```
+/// The metadata `idempotency-key` (at most 128 bytes) makes a repetition safe: no second message is sent, and the reply
+/// names the first one.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Send {
-    /// The number, as "+8613800138000".
+    /// Phone number, for example "+8613800138000".
     #[serde(deserialize_with = "private::text")]
     pub to: String,
-    /// What it says.
+    /// Text of the message.
     #[serde(
         default,
         deserialize_with = "private::optional",
         skip_serializing_if = "Option::is_none"
     )]
     pub text: Option<String>,
-    /// The template that the provider fills in, in place of a text.
+    /// Name of the template that the provider fills in; instead of `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// The variables of the template.
+    /// Variables of the template, by name.
     #[serde(
         default,
         deserialize_with = "private::values",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub vars: BTreeMap<String, String>,
-    /// Who it seems to come from; the gateway's own sender where it is missing.
+    /// Sender that the phone shows; the gateway's own sender if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
-    /// What it is for; `transactional` where it is missing.
+    /// Purpose of the message; `transactional` if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
-    /// The gateway, in place of those of the route.
+    /// Name of the gateway to use, instead of those of the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
-    /// Higher ones go first, 0 to 9; that of the class where it is missing.
+    /// Priority, 0 to 9: messages with a higher one are sent first. If it is missing, the class decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
-    /// When it may go, in milliseconds since 1970.
+    /// Time before which the message must not be sent, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<u64>,
-    /// When it must not go any more, in milliseconds since 1970; that of the class where it is missing.
+    /// Time after which the message must not be sent, in milliseconds since 1970. If it is missing, `expires_s` of the
+    /// class decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
-    /// Names and values of the sender's own, at most 8.
+    /// Names and values that the sender has chosen, at most 8.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
 }
 
 impl Send {
-    /// A message with no more than it must have.
+    /// A message with only the required members.
+    ///
+    /// ```
+    /// use rpc_core::api::sms::{Class, Send};
+    ///
+    /// let code = Send {
+    ///     class: Some(Class::Otp),
+    ///     ..Send::new("+8613800138000", "Your code is 4711.")
+    /// };
+    /// assert_eq!(code.text.as_deref(), Some("Your code is 4711."));
+    /// ```
     pub fn new(to: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             to: to.into(),
@@ -183,7 +187,7 @@ impl Send {
     }
 }
 
-/// Neither number nor text get into a log.
+/// Shows neither number nor text, so that they do not get into a log.
 impl fmt::Debug for Send {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Send")
@@ -192,38 +196,38 @@ impl fmt::Debug for Send {
     }
 }
 
-/// A message that is on disk.
+/// A message that was accepted, and is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sent {
-    /// Its id: 26 characters, which sort by time.
+    /// Id of the message: 26 characters. Ids sort by time.
     pub id: String,
     /// `queued` or `scheduled`.
     pub status: Status,
-    /// The encoding of its text.
+    /// Encoding of the text.
     pub encoding: Encoding,
-    /// The segments of its text, each of which costs.
+    /// Number of segments of the text. The provider charges for each of them.
     pub segments: u32,
-    /// The country of its number.
+    /// Country of the phone number.
     pub country: String,
-    /// Whether the key had it accepted before.
+    /// True if an earlier call with the same key has sent this message.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
-    /// Whether its gateway sends nothing, and only writes it to a file.
+    /// True if the gateway sends nothing, and only writes the message to a file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
 }
 
-/// One message.
+/// Names one message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MessageId {
-    /// Its id.
+    /// Id of the message.
     pub id: String,
 }
 
-/// Which messages to tell the status of: give one of the three.
+/// Selects messages by exactly one of its members.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -231,19 +235,19 @@ pub struct MessageQuery {
     /// The message with this id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Those with these ids, at most 100.
+    /// The messages with these ids, at most 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<String>>,
-    /// The caller's own that was sent with this key.
+    /// The caller's own message that was sent with this `idempotency-key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
 
-/// Messages.
+/// The messages that were found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Messages {
-    /// Those that exist and that the caller may see.
+    /// The messages that exist, and that the caller may see.
     pub messages: Vec<Message>,
 }
 
@@ -251,88 +255,88 @@ pub struct Messages {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Message {
-    /// Its id.
+    /// Id of the message.
     pub id: String,
-    /// Its status.
+    /// Status of the message.
     pub status: Status,
-    /// Its number, masked.
+    /// Phone number, masked.
     pub to: String,
-    /// What it is for.
+    /// Purpose of the message.
     pub class: Class,
-    /// The gateway that has it, or that it waits for.
+    /// Gateway that has the message, or for which the message waits.
     pub gateway: String,
-    /// Attempts so far.
+    /// Number of attempts so far.
     pub attempt: u32,
-    /// The segments of its text.
+    /// Number of segments of the text.
     pub segments: u32,
-    /// Number of parts that the gateway made of it in the last attempt; missing where its answer was about the whole
-    /// message.
+    /// Number of parts into which the gateway split the message in the last attempt; missing if the gateway's answer
+    /// was about the whole message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<u32>,
-    /// Number of these parts that the gateway accepted. A message of which it accepted only some is `failed` or
-    /// `unknown`, and sending it again needs `may_double`.
+    /// Number of these parts that the gateway accepted. If it accepted only some of them, the message is `failed` or
+    /// `unknown`, and can be sent again only with `may_double`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts_sent: Option<u32>,
-    /// The encoding of its text.
+    /// Encoding of the text.
     pub encoding: Encoding,
-    /// What went wrong last.
+    /// Description of the last error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What the receipt said; "none" where it is waited for no longer.
+    /// State that the receipt named; "none" if the service no longer waits for a receipt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
-    /// Names and values of the sender's own.
+    /// Names and values that the sender has chosen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// When it was accepted, in milliseconds since 1970.
+    /// Time at which the message was accepted, in milliseconds since 1970.
     pub created_at: u64,
-    /// When it last changed, in milliseconds since 1970.
+    /// Time of the last change, in milliseconds since 1970.
     pub updated_at: u64,
 }
 
-/// A message that was taken back.
+/// A message that was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cancelled {
-    /// Its id.
+    /// Id of the message.
     pub id: String,
     /// `cancelled`.
     pub status: Status,
 }
 
-/// Which messages to list, the newest first.
+/// Selects the messages to list, the newest first.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct List {
-    /// Those of one of these; of all where it is empty.
+    /// Only messages with one of these statuses; with an empty list, all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<Status>,
-    /// Those to this number.
+    /// Only messages to this phone number.
     #[serde(
         deserialize_with = "private::optional",
         skip_serializing_if = "Option::is_none"
     )]
     pub to: Option<String>,
-    /// Those of this gateway.
+    /// Only messages of this gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
-    /// Those of this class.
+    /// Only messages of this class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
-    /// Those with this tag, as "name=value".
+    /// Only messages with this tag, which is written "name=value".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Those that were accepted then or later, in milliseconds since 1970.
+    /// Only messages that were accepted at this time or later, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
-    /// Those that were accepted before, in milliseconds since 1970.
+    /// Only messages that were accepted before this time, in milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
-    /// Those behind this one: what `next` said.
+    /// Where the page begins: `next` of the previous page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// At most as many, 1 to 500; 100 where it is missing.
+    /// Maximum number of messages in the page, 1 to 500; 100 if it is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
@@ -350,55 +354,59 @@ impl fmt::Debug for List {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MessageList {
-    /// The messages, the newest first. There may be none although there is a `next`: none of those that were looked at
-    /// passed the filters.
+    /// The messages, the newest first. The list may be empty although there is a `next`, if none of the messages that
+    /// were examined passed the filters.
     pub messages: Vec<Message>,
-    /// What to pass as `after` to read on; missing at the end.
+    /// Value of `after` for the next page; missing on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// Which changes to watch.
+/// Selects the changes to watch, and where the stream begins.
 ///
-/// [`outbox`](Self::outbox) and [`after`](Self::after) together are a cursor. One that does not fit the outbox is refused,
-/// with an [`Extent`] as the details: code 9 where the outbox is another one, code 11 where `after` is past its last change.
+/// `outbox` and `after` together are a cursor. A cursor that does not fit the outbox is refused: with code 9 if it
+/// belongs to another outbox, and with code 11 if `after` is past the last change. The details of the error name the
+/// outbox and its last change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Watch {
-    /// Those of this message.
+    /// Only changes of this message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Those that lead to one of these; all where it is empty.
+    /// Only changes to one of these statuses; with an empty list, all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<Status>,
-    /// The outbox that `after` belongs to, as an item names it; any where it is missing. At most 64 bytes.
+    /// Name of the outbox that `after` belongs to, from an earlier item; at most 64 bytes. If it is missing, the outbox
+    /// is not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outbox: Option<String>,
-    /// Those behind this number, so that a watch goes on without loss; from now on where it is missing.
+    /// Only changes with a higher number than this, so that a watch continues without loss. If it is missing, the
+    /// stream begins with the next change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
 }
 
-/// Changes, in their order. Without an `after`, the first item comes at once and has none: its `outbox` and `next` are the
-/// place that the watch begins at.
+/// Changes, in their order. Without `after`, the first item comes at once and has no changes: its `outbox` and `next`
+/// are the cursor at which the watch begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Events {
-    /// The name of the outbox, which no other one has. With `next` it is the cursor to go on with, in another call.
+    /// Name of the outbox, which no other outbox has. `outbox` and `next` together are the cursor with which another
+    /// call continues.
     pub outbox: String,
     /// The changes.
     pub events: Vec<Event>,
-    /// What to pass as `after` to go on.
+    /// Value of `after` with which another call continues.
     pub next: u64,
 }
 
-/// What an outbox holds: the details of the errors of a [`Watch`] whose cursor does not fit.
+/// The name and last change of an outbox: details of the error for a [`Watch`] whose cursor does not fit the outbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extent {
-    /// The name of the outbox.
+    /// Name of the outbox.
     pub outbox: String,
-    /// The number of its last change.
+    /// Number of the last change.
     pub last: u64,
 }
 
@@ -418,75 +426,76 @@ impl Extent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
-    /// Its number.
+    /// Number of the change.
     pub event: u64,
-    /// The message.
+    /// Id of the message.
     pub id: String,
-    /// The status before; missing for a message that was just accepted.
+    /// Status before the change; missing for a message that was just accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Status>,
-    /// The status behind it.
+    /// Status after the change.
     pub to: Status,
-    /// When, in milliseconds since 1970.
+    /// Time of the change, in milliseconds since 1970.
     pub at: u64,
-    /// The gateway.
+    /// Gateway of the attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
-    /// The attempt.
+    /// Number of the attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// What went wrong.
+    /// Description of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// A new attempt for a message that ended.
+/// Asks for a new attempt to send a message that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Resend {
-    /// The message.
+    /// Id of the message.
     pub id: String,
-    /// Whether it may arrive twice: needed for `unknown` and `undelivered` ones, and where a gateway has parts of it.
+    /// Whether the message may arrive twice. Required for messages that are `unknown` or `undelivered`, and for
+    /// messages of which a gateway has accepted parts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_double: bool,
-    /// The gateway, if not the one before.
+    /// Name of the gateway to use, instead of the previous one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
 }
 
-/// A message that is sent again.
+/// A message that will be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resent {
-    /// Its id.
+    /// Id of the message.
     pub id: String,
     /// `queued`.
     pub status: Status,
-    /// The attempt to come.
+    /// Number of the next attempt.
     pub attempt: u32,
 }
 
-/// What would become of a message.
+/// Whether a message would be accepted, and how it would be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Checked {
-    /// Its number, masked.
+    /// Phone number, masked.
     pub to: String,
-    /// The country of its number.
+    /// Country of the phone number.
     pub country: String,
-    /// The kind of its number, as "mobile".
+    /// Kind of the phone number, for example "mobile".
     #[serde(rename = "type")]
     pub kind: String,
-    /// The encoding of its text.
+    /// Encoding of the text.
     pub encoding: Encoding,
-    /// The segments of its text.
+    /// Number of segments of the text.
     pub segments: u32,
-    /// Whether it would be accepted.
+    /// Whether the message would be accepted.
     pub allowed: bool,
-    /// Why not.
+    /// Reasons for which the message would be refused.
     pub reasons: Vec<String>,
-    /// The gateway that it would wait for first.
+    /// Gateway for which the message would wait first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
 }
@@ -495,21 +504,21 @@ pub struct Checked {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Revealed {
-    /// The number; missing once it was erased.
+    /// Phone number; missing if it was erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// The text; missing for codes, for templates, and once it was erased.
+    /// Text of the message; missing for one-time codes, for templates, and if it was erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The template.
+    /// Name of the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// The variables of the template.
+    /// Variables of the template, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vars: Option<BTreeMap<String, String>>,
 }
 
-/// Shows neither.
+/// Shows neither number nor text.
 impl fmt::Debug for Revealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Revealed").finish_non_exhaustive()

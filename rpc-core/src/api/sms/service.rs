@@ -1,4 +1,4 @@
-//! The commands of the SMS service, as a trait: clients, server and description are made from it.
+//! The commands of the SMS service, as a trait, from which `#[service]` generates clients, server and descriptions.
 
 use futures::stream::Stream;
 
@@ -12,28 +12,29 @@ use crate::service;
 
 /// The SMS service.
 ///
-/// An id means that the message is on disk. It is submitted at most once unless a gateway definitely refused it; where the
-/// outcome is not known, its status says `unknown`, and a receipt, a rule or a person decides.
+/// A message that has an id is on disk. It is submitted to a gateway at most once, unless a gateway has definitely
+/// refused it. If the outcome is not known, its status is `unknown`, and a receipt, a rule or a person decides what
+/// becomes of it.
 #[cfg_attr(feature = "schema", service(schema, crate = crate))]
 #[cfg_attr(not(feature = "schema"), service(crate = crate))]
 pub trait Sms {
-    /// Accepts a message; answers its id once it is on disk.
+    /// Accepts a message, and replies with its id once it is on disk.
     #[rpc(cmdid = 1101, dedup(by_caller))]
     async fn send(&self, context: Context, send: &Send) -> Result<Sent, SmsError>;
 
-    /// The status of messages, by `id`, `ids` or `key`.
+    /// Reports the status of messages, by `id`, `ids` or `key`.
     #[rpc(cmdid = 1102, idempotent)]
     async fn status(&self, context: Context, query: &MessageQuery) -> Result<Messages, SmsError>;
 
-    /// Takes a message back that no gateway has yet.
+    /// Cancels a message that no gateway has yet.
     #[rpc(cmdid = 1103)]
     async fn cancel(&self, context: Context, message: &MessageId) -> Result<Cancelled, SmsError>;
 
-    /// Messages, the newest first, filtered and page by page.
+    /// Lists messages, the newest first, with filters and in pages.
     #[rpc(cmdid = 1104, idempotent)]
     async fn list(&self, context: Context, list: &List) -> Result<MessageList, SmsError>;
 
-    /// Changes of messages as they come, without loss from any number on.
+    /// Streams changes of messages as they occur. The stream can begin after any change, without loss.
     #[rpc(
         cmdid = 1105,
         idempotent,
@@ -46,31 +47,32 @@ pub trait Sms {
         watch: Watch,
     ) -> impl Stream<Item = Result<Events, SmsError>> + std::marker::Send;
 
-    /// Sends a message again that failed, expired or was cancelled; with `may_double` one that may have arrived.
+    /// Sends a message again that has failed, has expired or was cancelled; with `may_double`, also a message that may
+    /// have arrived.
     #[rpc(cmdid = 1106)]
     async fn resend(&self, context: Context, resend: &Resend) -> Result<Resent, SmsError>;
 
-    /// Tells what would become of a message; stores nothing.
+    /// Checks whether a message would be accepted, and how it would be sent. Stores nothing.
     #[rpc(cmdid = 1107, idempotent)]
     async fn check(&self, context: Context, send: &Send) -> Result<Checked, SmsError>;
 
-    /// The number and text of a message, for identities that are granted it by name.
+    /// Shows the number and text of a message to identities that have the grant `reveal`.
     #[rpc(cmdid = 1108, idempotent)]
     async fn reveal(&self, context: Context, message: &MessageId) -> Result<Revealed, SmsError>;
 
-    /// Takes a receipt from the program that has the provider's callbacks.
+    /// Accepts a receipt from a program that receives the provider's callbacks.
     #[rpc(cmdid = 1109, idempotent)]
     async fn receipt(&self, receipt: &Receipt) -> Result<ReceiptMatch, SmsError>;
 
-    /// Lets a number opt out, takes that back, or looks it up.
+    /// Adds, removes or shows the opt-out of a number.
     #[rpc(cmdid = 1110, idempotent)]
     async fn optout(&self, opt_out: &OptOut) -> Result<OptOutState, SmsError>;
 
-    /// The gateways as they are now.
+    /// Lists the gateways and their current state.
     #[rpc(cmdid = 1111, idempotent)]
     async fn gateways(&self) -> Result<GatewayList, SmsError>;
 
-    /// Pauses a gateway, or lets it go on.
+    /// Pauses a gateway, or ends its pause.
     #[rpc(cmdid = 1112, idempotent)]
     async fn pause(&self, pause: &Pause) -> Result<Paused, SmsError>;
 }

@@ -15,10 +15,10 @@ const FILL_BYTES_MAX: usize = 64 * 1024 * 1024;
 const COUNT_MAX: u64 = 1_000_000;
 const SLEEP_MS_MAX: u64 = 60_000;
 
-/// What the vectors call.
+/// The commands that the vectors call.
 #[service]
 pub(crate) trait Conformance {
-    /// Waits `ms` milliseconds, and keeps `keep` and the metadata meanwhile.
+    /// Waits for `ms` milliseconds, and holds `keep` and the metadata in memory meanwhile.
     #[rpc(cmdid = 10001, idempotent)]
     async fn sleep(&self, context: Context, sleep: Sleep) -> Result<Slept, Status>;
 
@@ -26,7 +26,7 @@ pub(crate) trait Conformance {
     #[rpc(cmdid = 10002)]
     async fn panic(&self) -> Result<(), Status>;
 
-    /// Answers `bytes` bytes.
+    /// Replies with a string of `bytes` bytes.
     #[rpc(cmdid = 10003, idempotent)]
     async fn fill(&self, fill: Fill) -> Result<Filled, Status>;
 
@@ -38,11 +38,11 @@ pub(crate) trait Conformance {
     #[rpc(cmdid = 10005)]
     fn count(&self, count: Count) -> impl Stream<Item = Result<Counted, Status>> + Send;
 
-    /// Fails as it is told to.
+    /// Fails with the `code`, message and details of its params.
     #[rpc(cmdid = 10006)]
     async fn fail(&self, failure: Failure) -> Result<(), Status>;
 
-    /// Answers what it knows of the call.
+    /// Replies with what the handler knows about the call.
     #[rpc(cmdid = 10007)]
     async fn envelope(&self, context: Context) -> Result<Envelope, Status>;
 
@@ -50,7 +50,7 @@ pub(crate) trait Conformance {
     #[rpc(cmdid = 10008)]
     async fn tally(&self, tally: Tallied) -> Result<Total, Status>;
 
-    /// Adds to the count under `key`, waits `ms` milliseconds, then fails with `code` where there is one.
+    /// Adds to the count under `key`, waits for `ms` milliseconds, then fails with `code`, if there is one.
     #[rpc(cmdid = 10009, dedup)]
     async fn once(&self, once: Once) -> Result<Total, Status>;
 }

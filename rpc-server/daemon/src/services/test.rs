@@ -11,7 +11,7 @@ const LOGGED_CHARS_MAX: usize = 1024;
 /// tornado-TCP's service.
 #[service(schema)]
 pub(crate) trait Test {
-    /// Logs its params and answers code 0 without data.
+    /// Logs its params, and replies with code 0 and no data.
     #[rpc(cmdid = 10000, idempotent)]
     async fn test(&self, context: Context, params: RawJson<'static>) -> Result<(), Status>;
 }
