@@ -112,7 +112,7 @@ impl Source {
 /// Text from a server as lines of a comment or a docstring: what cannot be seen is shown as an escape.
 pub(crate) fn doc_lines(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for paragraph in text.lines() {
+    for paragraph in paragraphs(text) {
         let mut line = String::new();
         // The further lines of a list item are indented to the text after its mark.
         let hanging = if paragraph.starts_with("- ") { " " } else { "" };
@@ -131,6 +131,31 @@ pub(crate) fn doc_lines(text: &str, width: usize) -> Vec<String> {
         lines.pop();
     }
     lines
+}
+
+/// The paragraphs of a text, each on one line, with its list items, tags and lines of code apart: the lines of doc comments
+/// are wrapped, and are wrapped again at another width.
+fn paragraphs(text: &str) -> Vec<String> {
+    const MARKS: [&str; 6] = ["- ", "* ", "@", "#", "|", "```"];
+
+    let mut paragraphs: Vec<String> = Vec::new();
+    let mut is_code = false;
+    let mut is_open = false;
+    for line in text.lines().map(str::trim_end) {
+        let is_fence = line.starts_with("```");
+        let is_new = is_code || MARKS.iter().any(|mark| line.starts_with(mark));
+
+        match paragraphs.last_mut() {
+            Some(paragraph) if is_open && !is_new && !line.is_empty() => {
+                paragraph.push(' ');
+                paragraph.push_str(line);
+            }
+            _ => paragraphs.push(line.to_owned()),
+        }
+        is_code ^= is_fence;
+        is_open = !line.is_empty() && !is_fence;
+    }
+    paragraphs
 }
 
 fn visible(text: &str) -> String {
@@ -164,6 +189,26 @@ mod tests {
         assert_eq!(
             doc_lines("one two three\n\nfour\u{1b}\n", 8),
             ["one two", "three", "", "four\\u001b"]
+        );
+    }
+
+    #[test]
+    fn paragraphs_that_were_wrapped_are_wrapped_anew_and_lists_tags_and_code_are_not_joined() {
+        let text = "one\ntwo three\n- four\n  five\n- six\n@tag\n\n```\na\nb\n```\nseven\neight";
+        assert_eq!(
+            doc_lines(text, 13),
+            [
+                "one two three",
+                "- four five",
+                "- six",
+                "@tag",
+                "",
+                "```",
+                "a",
+                "b",
+                "```",
+                "seven eight"
+            ]
         );
     }
 }
