@@ -152,6 +152,9 @@ pub(super) fn child(test: &str, module: &str, dir: &TempDir, script: Option<&str
 /// Tells a test that it runs as a child, and on which directory.
 pub(super) const CHILD_DIR: &str = "LOG_STORE_TEST_DIR";
 
+/// Tells the processes of a test apart. The number that the system gives one may come again, as it does on a busy machine.
+pub(super) const ROUND: &str = "LOG_STORE_TEST_ROUND";
+
 #[cfg(unix)]
 #[tokio::test]
 #[ignore = "does nothing but as a child of the next test"]
@@ -167,12 +170,13 @@ async fn child_that_appends_until_it_is_killed() {
         ..LogConfig::default()
     };
     let store = Arc::new(open_with(Path::new(&dir), config).unwrap());
+    let round = std::env::var(ROUND).unwrap();
 
     let tasks = (0..8).map(|task| {
-        let store = Arc::clone(&store);
+        let (store, round) = (Arc::clone(&store), round.clone());
         tokio::spawn(async move {
             for n in 0.. {
-                let message = format!("{}-{task}-{n}", std::process::id());
+                let message = format!("{round}-{task}-{n}");
                 let seq = store.append(&entry(&message)).unwrap().await.unwrap();
 
                 // With one write, so that it is there whole or not at all. The newline before it ends what
@@ -202,6 +206,7 @@ async fn what_was_acknowledged_before_a_kill_is_there_exactly_once() {
             &dir,
             None,
         )
+        .env(ROUND, round.to_string())
         .spawn()
         .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use tokio::task::JoinSet;
 
 use super::batches::{batch_of, entries};
-use super::disk::{CHILD_DIR, child};
+use super::disk::{CHILD_DIR, ROUND, child};
 use super::keys::append_once;
 use super::*;
 
@@ -108,7 +108,7 @@ async fn child_that_sends_all_twice_until_it_is_killed() {
     }
 
     // Emits are not sent again: each process has its own.
-    let sender = format!("emit{}", std::process::id());
+    let sender = format!("emit{}", std::env::var(ROUND).unwrap());
     tasks.spawn(async move {
         for number in (1..).map(|n| n * EMITS) {
             emit(&store, &sender, number - EMITS + 1..=number).await;
@@ -160,6 +160,7 @@ async fn what_is_sent_again_after_a_kill_is_there_once_and_no_batch_in_part() {
         let name = "child_that_sends_all_twice_until_it_is_killed";
         let mut child = child(name, module_path!(), &dir, None)
             .env(BEHIND, behind.join(","))
+            .env(ROUND, round.to_string())
             .spawn()
             .unwrap();
 
