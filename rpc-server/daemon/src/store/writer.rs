@@ -140,7 +140,7 @@ impl Writer {
 
         if let Err(error) = segment.append(&batch.lines, durability) {
             let has_others = segment.len > 0;
-            let error = segment.give_up(error);
+            let error = segment.give_up(error, self.sync());
 
             // A file that may not grow is as good as a full one, if nothing of the batch is left in it.
             if !has_others || !matches!(error, StoreError::FileSizeLimit { .. }) {
@@ -149,7 +149,7 @@ impl Writer {
 
             segment = self.create(batch.first)?;
             if let Err(error) = segment.append(&batch.lines, durability) {
-                return Err(segment.give_up(error));
+                return Err(segment.give_up(error, self.sync()));
             }
         }
 
@@ -190,8 +190,12 @@ impl Writer {
         self.snapshots
             .write(first, &self.repeats, self.config.durability());
 
-        let lock = self.config.fsync.then_some(&self.lock);
-        Segment::create(&self.dir, first, lock, self.clock.now())
+        Segment::create(&self.dir, first, self.sync(), self.clock.now())
+    }
+
+    /// Syncs the directory, if what is written is to outlive a loss of power.
+    fn sync(&self) -> Option<&DirLock> {
+        self.config.fsync.then_some(&self.lock)
     }
 
     /// Shows readers what a segment has grown to, and sees to the one before it, if that is closed now.

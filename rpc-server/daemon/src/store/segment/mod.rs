@@ -94,7 +94,8 @@ impl Segment {
             && let Err(error) = lock.sync()
         {
             let error = StoreError::io("fsync", dir)(error);
-            return Err(segment.give_up(error));
+            // Nothing is in it yet.
+            return Err(segment.give_up(error, None));
         }
 
         Ok(segment)
@@ -194,11 +195,14 @@ impl Segment {
     /// A file that readers do not know of holds nothing and goes away, so that a full disk does not fill up
     /// with empty files. One they know of stays even if it is empty: were it the only one, the next start
     /// would find no file and count from 1 again.
-    pub(super) fn give_up(self, failed: StoreError) -> StoreError {
+    ///
+    /// With `lock` it is taken back durably: the callers are told that their entries are not there, and send them again. A
+    /// sync of the file says nothing about lines whose own sync has failed, and need not, since they are gone.
+    pub(super) fn give_up(self, failed: StoreError, lock: Option<&DirLock>) -> StoreError {
         let taken_back = if self.listed {
-            self.cut_off(self.len)
+            self.cut_off(self.len, lock)
         } else {
-            fs::remove_file(&self.path)
+            fs::remove_file(&self.path).and_then(|()| lock.map_or(Ok(()), DirLock::sync))
         };
 
         let Err(error) = taken_back else {
@@ -217,11 +221,15 @@ impl Segment {
 
 impl Segment {
     /// Makes the file shorter, never longer: another program may have cut off more.
-    fn cut_off(&self, len: u64) -> io::Result<()> {
-        if self.file.metadata()?.len() > len {
-            self.file.set_len(len)?;
+    fn cut_off(&self, len: u64, lock: Option<&DirLock>) -> io::Result<()> {
+        if self.file.metadata()?.len() <= len {
+            return Ok(());
         }
 
-        Ok(())
+        self.file.set_len(len)?;
+        match lock {
+            Some(_) => self.file.sync_data(),
+            None => Ok(()),
+        }
     }
 }

@@ -52,7 +52,7 @@ fn giving_up_removes_a_new_file_and_shortens_one_that_readers_know() {
     let full = || StoreError::Full { path: "f".into() };
     let segment = Segment::create(dir.path(), 7, Some(&lock), SystemTime::now()).unwrap();
     assert!(path(dir.path(), 7).exists());
-    assert!(segment.give_up(full()).did_not_run());
+    assert!(segment.give_up(full(), Some(&lock)).did_not_run());
     assert!(!path(dir.path(), 7).exists());
 
     let mut segment = Segment::create(dir.path(), 8, None, SystemTime::now()).unwrap();
@@ -61,7 +61,7 @@ fn giving_up_removes_a_new_file_and_shortens_one_that_readers_know() {
 
     // What a write that failed half way has left.
     segment.file.write_all(b"not dur").unwrap();
-    assert!(segment.give_up(full()).did_not_run());
+    assert!(segment.give_up(full(), Some(&lock)).did_not_run());
     assert_eq!(fs::read(path(dir.path(), 8)).unwrap(), b"durable\n");
 }
 
@@ -76,7 +76,7 @@ fn entries_that_the_disk_does_not_take_back_are_not_said_to_be_gone() {
     segment.file = File::open(path(dir.path(), 1)).unwrap();
 
     let full = StoreError::Full { path: "f".into() };
-    let told = segment.give_up(full);
+    let told = segment.give_up(full, None);
     assert!(matches!(told, StoreError::LeftBehind { .. }), "{told}");
     assert!(!told.did_not_run());
     assert!(told.to_string().contains("they may appear after a restart"));

@@ -105,3 +105,36 @@ async fn what_was_acknowledged_before_a_loss_of_power_is_there_whatever_the_disk
     );
     assert!(with_losses > cuts / 4, "{with_losses} of {cuts}");
 }
+
+#[test]
+fn what_a_failed_write_has_left_is_taken_back_before_another_file_is_begun_and_durably() {
+    let dir = TempDir::new().unwrap();
+    let limit = "trap '' XFSZ; ulimit -f 8";
+    let (disk, name) = (
+        module_path!().replace("power", "disk"),
+        "child_whose_files_may_not_grow",
+    );
+    let Some(calls) = recorded(dir.path(), [child(name, &disk, &dir, Some(limit))]) else {
+        return;
+    };
+
+    let is_segment = |name: &str| name.ends_with(".ndjson");
+    let begins = |call: &Call| matches!(call, Call::Open { name, .. } if is_segment(name));
+    let before_next = |n: usize| calls[n + 1..].iter().take_while(|call| !begins(call));
+    let (mut cut_off, mut removed) = (0, 0);
+    for (n, call) in calls.iter().enumerate() {
+        match call {
+            Call::Truncate { name, .. } if is_segment(name) => {
+                let sync = Call::SyncFile { name: name.clone() };
+                assert!(before_next(n).any(|call| *call == sync), "{name}");
+                cut_off += 1;
+            }
+            Call::Remove { name } if is_segment(name) => {
+                assert!(before_next(n).any(|call| *call == Call::SyncDir), "{name}");
+                removed += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(cut_off > 0 && removed > 0, "{cut_off}, {removed}");
+}
