@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use rpc_core::{Peer, Status};
 
-use super::stream::Credit;
+use super::credit::Credit;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex};
 
 /// Length that a stream's first item is expected to have.

@@ -17,8 +17,9 @@ use parked::Parked;
 
 use super::ahead::Ahead;
 use super::call::{Call, ReplyOrder, Terms};
+use super::credit::Credit;
 use super::order::{Order, Ordered};
-use super::stream::{Credit, StreamCall, StreamRules, StreamStep};
+use super::stream::{StreamCall, StreamRules, StreamStep};
 
 /// Calls that were accepted and are not over.
 #[derive(Default)]

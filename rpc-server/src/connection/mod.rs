@@ -16,6 +16,7 @@ mod budget;
 mod call;
 mod calls;
 mod closing;
+mod credit;
 mod crowd;
 mod due;
 mod ending;

@@ -6,11 +6,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::call::{Arrival, Terms, too_long};
+use super::credit::Credit;
 use super::lifecycle::Phase;
 use super::order::Ordered;
 use super::output::ENVELOPE_BYTES;
 use super::session::Session;
-use super::stream::Credit;
 use super::stream::StreamRules;
 use crate::layers::Fault;
 use crate::limit::Holder;

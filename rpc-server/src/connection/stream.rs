@@ -3,21 +3,19 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::stream::Stream;
-use futures::task::AtomicWaker;
 use rpc_core::frame::ItemStream;
 use rpc_core::{HeldBytes, RawJson, Status};
 use tokio::time::{Instant, Sleep};
 
 use super::ahead::{Ahead, Looking, Place};
 use super::call::{Terms, too_long};
+use super::credit::Credit;
 use crate::access::Beginnings;
 use crate::layers::report_panic;
-use crate::sync::{AtomicBool, AtomicU64};
 
 /// Items that a stream gives at one time, where they are ready together: to ask it for each by itself costs more than
 /// an item.
@@ -255,7 +253,7 @@ impl StreamCall {
     /// come: then this is its end.
     fn look_ahead(&mut self, cx: &mut Context<'_>) -> Option<Result<(), Status>> {
         let credit = Arc::clone(self.credit.as_ref()?);
-        credit.waiting.register(cx.waker());
+        credit.wait(cx.waker());
 
         let why_no_credit = match self.terms.place.id() {
             None => Some("a call without `id` cannot be given more"),
@@ -313,55 +311,5 @@ impl Stream for StreamCall {
             self.has_ended = matches!(step, StreamStep::End(_));
             Some((terms, step))
         })
-    }
-}
-
-/// How many items a stream may still send.
-pub(super) struct Credit {
-    items: AtomicU64,
-    is_closed: AtomicBool,
-    waiting: AtomicWaker,
-}
-
-impl Credit {
-    pub(super) fn new(items: u64) -> Self {
-        Self {
-            items: AtomicU64::new(items),
-            is_closed: AtomicBool::new(false),
-            waiting: AtomicWaker::new(),
-        }
-    }
-
-    /// Only the connection's own task adds and uses, so relaxed operations do not race; the waker
-    /// brings the stream back to be polled.
-    pub(super) fn add(&self, items: u64) {
-        let now = self.items.load(Ordering::Relaxed).saturating_add(items);
-        self.items.store(now, Ordering::Relaxed);
-        self.waiting.wake();
-    }
-
-    /// Has the stream look again.
-    pub(super) fn wake(&self) {
-        self.waiting.wake();
-    }
-
-    /// No more will be added.
-    pub(super) fn close(&self) {
-        self.is_closed.store(true, Ordering::Relaxed);
-        self.waiting.wake();
-    }
-
-    fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Relaxed)
-    }
-
-    /// Items that may be sent now.
-    fn items(&self) -> u64 {
-        self.items.load(Ordering::Relaxed)
-    }
-
-    /// Some have been sent.
-    fn set(&self, left: u64) {
-        self.items.store(left, Ordering::Relaxed);
     }
 }

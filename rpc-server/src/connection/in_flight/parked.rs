@@ -8,7 +8,8 @@ use futures::stream::{FuturesUnordered, SelectAll};
 
 use crate::connection::ahead::Ahead;
 use crate::connection::call::{Call, ReplyOrder, Terms};
-use crate::connection::stream::{Credit, StreamCall};
+use crate::connection::credit::Credit;
+use crate::connection::stream::StreamCall;
 
 /// Calls that have begun.
 #[derive(Default)]
