@@ -259,6 +259,11 @@ where
                 }
                 StreamStep::Items { items, bytes, time } => {
                     self.clock.spend(time, &self.host.crowd);
+                    if let Err(refusal) = self.afford(bytes) {
+                        self.end_stream(&terms, refusal);
+                        continue;
+                    }
+
                     self.output.make_room_for(bytes);
                     encode_items(self.output.buffer(), terms.place.id(), &items);
 

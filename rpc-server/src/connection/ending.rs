@@ -3,6 +3,7 @@
 use rpc_core::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::call::Terms;
 use super::order::Ordered;
 use super::session::Session;
 
@@ -18,6 +19,14 @@ where
                 &terms,
                 Err(Status::cancelled("the caller cancelled the call")),
             );
+        }
+    }
+
+    /// Ends a stream that cannot send its next item.
+    pub(super) fn end_stream(&mut self, terms: &Terms, status: Status) {
+        if let Some(terms) = self.in_flight.abort_at(terms.place) {
+            self.stats.unparked(terms.command);
+            self.end(&terms, Err(status));
         }
     }
 

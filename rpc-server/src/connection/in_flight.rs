@@ -159,7 +159,8 @@ impl InFlight {
         ended.collect()
     }
 
-    fn abort_at(&mut self, place: ReplyOrder) -> Option<Terms> {
+    /// Ends the call at this place, if there is one.
+    pub(super) fn abort_at(&mut self, place: ReplyOrder) -> Option<Terms> {
         let handle = self.parked.as_mut()?.handles.remove(&place)?;
         handle.abort.abort();
         Some(handle.terms)

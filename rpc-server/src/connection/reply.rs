@@ -96,7 +96,7 @@ where
 
     /// Refuses a result that all connections together have no memory for.
     #[inline]
-    fn afford(&self, bytes: usize) -> Result<(), Status> {
+    pub(super) fn afford(&self, bytes: usize) -> Result<(), Status> {
         if bytes < SMALL_RESULT_BYTES || self.budget.is_enough() {
             return Ok(());
         }

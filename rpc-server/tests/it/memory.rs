@@ -97,6 +97,45 @@ async fn where_memory_runs_out_the_calls_of_the_largest_holder_end_and_others_go
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_memory_is_scarce_an_item_of_a_connection_above_its_share_ends_its_stream() {
+    async fn items(State(ready): State<Arc<Notify>>) -> Reply {
+        Reply::stream(stream::once(async move {
+            ready.notified().await;
+            Ok("x".repeat(9_998))
+        }))
+    }
+
+    let (ready, rig) = (Arc::<Notify>::default(), Rig::new());
+    let items = Router::with_state(Arc::clone(&ready)).route(200, items);
+    let router = items.unwrap().merge(rig.router()).unwrap();
+    let server = TestServer::with(little_memory(), router).await;
+    let (mut greedy, mut good) = (server.connect(), server.connect());
+
+    good.send(call(1, 200, "")).await;
+    greedy.send(call(99, 200, "")).await;
+    greedy.send((0..10).map(hold).collect::<String>()).await;
+    settle().await;
+
+    // Both have their items at the same time.
+    ready.notify_waiters();
+    let refused = greedy.expect_code(Some(99), 8).await;
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("`limits.memory_bytes_max`"), "{refused}");
+    assert!(refused["more"].is_null() && refused["rejected"].is_null());
+
+    let item = good.reply().await;
+    assert_eq!(item["data"].as_str().unwrap().len(), 9_998);
+    good.expect("{\"id\":1,\"code\":0}").await;
+    assert_eq!(server.stats().limits.memory_sheds, 1);
+
+    // The calls of the other one go on.
+    rig.gate.let_pass(10);
+    for _ in 0..10 {
+        assert_eq!(greedy.reply().await["code"], 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn items_that_wait_for_credit_count_among_the_bytes_of_their_connection() {
     async fn items(State(built): State<Arc<AtomicUsize>>) -> Reply {
         Reply::stream(stream::repeat(()).map(move |()| {
