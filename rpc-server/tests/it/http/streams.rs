@@ -122,6 +122,19 @@ async fn the_head_of_a_stream_is_sent_before_its_first_item() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_reader_leaves_before_its_first_item_is_given_up() {
+    let (http, _gate) = with_closed_gate().await;
+    let mut client = http.connect().await;
+    let late = json!({"waits": "before_its_item", "fails": false}).to_string();
+    client.send(post("/test.late", "", &late)).await;
+    head(&mut client).await;
+    assert_eq!(http.rig.probe.running(), 1);
+
+    drop(client);
+    until(|| http.rig.probe.running() == 0).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_has_not_begun_has_no_head_and_its_failure_is_a_status() {
     let (http, gate) = with_closed_gate().await;
     for (fails, status, code) in [(false, 200, "0"), (true, 500, "15")] {
