@@ -15,10 +15,15 @@ use std::time::SystemTime;
 pub(super) fn publish(file: &Path, files_max: u64) {
     let pending = numbered(file, ".pending.");
     let mut left = pending.len() as u64;
+    let mut before = None;
     for path in pending {
-        let Err(error) = rename(&path, file, files_max) else {
-            left -= 1;
-            continue;
+        let error = match rename(&path, file, files_max, before) {
+            Ok(place) => {
+                before = place;
+                left -= 1;
+                continue;
+            }
+            Err(error) => error,
         };
 
         let full = numbered(file, ".").len() as u64;
@@ -64,8 +69,15 @@ fn numbered(file: &Path, between: &str) -> Vec<PathBuf> {
 }
 
 /// Puts a file among the full ones, behind those that were written to later: where its renaming has failed before, the library
-/// has given newer ones their names. The oldest is replaced if there are as many as there may be.
-fn rename(pending: &Path, file: &Path, files_max: u64) -> io::Result<()> {
+/// has given newer ones their names. It is newer than the one that was put at `before`, whatever their times say: a copy has
+/// that of its making. The oldest is replaced if there are as many as there may be. Returns its place; none if it is older
+/// than all of these, and was deleted.
+fn rename(
+    pending: &Path,
+    file: &Path,
+    files_max: u64,
+    before: Option<u64>,
+) -> io::Result<Option<u64>> {
     let full = |n: u64| {
         let mut path = file.as_os_str().to_owned();
         path.push(format!(".{n}"));
@@ -73,15 +85,18 @@ fn rename(pending: &Path, file: &Path, files_max: u64) -> io::Result<()> {
     };
     let written = modified(pending)?;
     let is_newer = |n: &u64| modified(&full(*n)).is_ok_and(|other| other > written);
-    let Some(place) = (1..=files_max).find(|n| !is_newer(n)) else {
-        return fs::remove_file(pending);
+    let last = before.unwrap_or(files_max);
+    let Some(place) = (1..=last).find(|n| Some(*n) == before || !is_newer(n)) else {
+        fs::remove_file(pending)?;
+        return Ok(None);
     };
 
     let free = (place..=files_max).find(|n| !full(*n).exists());
     for n in (place..free.unwrap_or(files_max)).rev() {
         fs::rename(full(n), full(n + 1))?;
     }
-    fs::rename(pending, full(place))
+    fs::rename(pending, full(place))?;
+    Ok(Some(place))
 }
 
 fn modified(path: &Path) -> io::Result<SystemTime> {
@@ -90,6 +105,7 @@ fn modified(path: &Path) -> io::Result<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
@@ -147,24 +163,50 @@ mod tests {
         );
     }
 
-    #[test]
-    fn what_could_not_be_renamed_before_goes_behind_what_was_full_later() {
+    /// Writes files of these names, each of which was written to as many seconds ago; returns what they are called then.
+    fn published_of(written: &[(u64, &str)]) -> BTreeMap<String, String> {
         let dir = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
-        for (age, name) in ["a.log.1", "a.log.pending.7", "a.log.2"].iter().enumerate() {
+        for (age, name) in written {
             let path = dir.path().join(name);
             fs::write(&path, name).unwrap();
             let file = fs::File::options().append(true).open(&path).unwrap();
-            let written = now - Duration::from_secs(10 * age as u64);
-            file.set_modified(written).unwrap();
+            file.set_modified(now - Duration::from_secs(*age)).unwrap();
         }
 
         publish(&dir.path().join("a.log"), 5);
-        let content = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
-        assert_eq!(
-            ["a.log.1", "a.log.2", "a.log.3"].map(content),
-            ["a.log.1", "a.log.pending.7", "a.log.2"]
-        );
+        let entries = fs::read_dir(dir.path()).unwrap();
+        let entries = entries.map(|entry| entry.unwrap().path());
+        let named = entries.map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read_to_string(path).unwrap())
+        });
+        named.collect()
+    }
+
+    #[test]
+    fn files_that_wait_for_their_names_keep_the_order_of_their_numbers_whatever_their_times_are() {
+        let named = published_of(&[
+            (40, "a.log.1"),
+            (10, "a.log.pending.9"),
+            (30, "a.log.pending.10"),
+            (30, "a.log.pending.11"),
+        ]);
+        let expected = [
+            ("a.log.1", "a.log.pending.11"),
+            ("a.log.2", "a.log.pending.10"),
+            ("a.log.3", "a.log.pending.9"),
+            ("a.log.4", "a.log.1"),
+        ];
+        let expected = expected.map(|(name, was)| (name.to_owned(), was.to_owned()));
+        assert_eq!(named, expected.into());
+    }
+
+    #[test]
+    fn what_could_not_be_renamed_before_goes_behind_what_was_full_later() {
+        let named = published_of(&[(0, "a.log.1"), (10, "a.log.pending.7"), (20, "a.log.2")]);
+        let expected = ["a.log.1", "a.log.pending.7", "a.log.2"];
+        assert!(named.values().eq(expected), "{named:?}");
     }
 
     #[test]

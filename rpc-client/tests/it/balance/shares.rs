@@ -83,6 +83,8 @@ async fn every_server_gets_its_share_over_one_connection_each() {
             .iter()
             .all(|server| server.stats().connections_open == 1)
     );
+    // None was closed and opened again.
+    assert_eq!(client.report().connections_opened, 3);
     let endpoints = client.endpoints();
     assert!(
         endpoints

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::messages;
-use crate::support::{Server, command, nowhere, rpc_at, start_rpc_at};
+use crate::support::{Ran, Server, command, nowhere, rpc_at, start_rpc_at};
 
 /// Far more time than lines take to be in the log.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -130,6 +130,13 @@ impl Writer {
 /// All that the log has.
 fn shipped(server: &Server) -> Vec<String> {
     messages(&server.rpc(&["log", "read", "--all"]).data())
+}
+
+/// Checks that a run was refused for this.
+#[track_caller]
+fn refused(ran: &Ran, why: &str) {
+    assert_eq!(ran.exit, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains(why), "{}", ran.stderr);
 }
 
 fn numbered(lines: impl IntoIterator<Item = u64>) -> Vec<String> {

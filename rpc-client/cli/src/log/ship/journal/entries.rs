@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::batch::{Batch, Sealed};
 use super::entry::Entry;
 use super::journalctl::Run;
+use super::state::Place;
 use crate::exit::Failure;
 use crate::output::complain;
 
@@ -38,7 +39,7 @@ pub(super) struct Entries {
     is_skipping: bool,
     /// The cursor behind which it was to begin, until its first entry has come: that may be the one at the cursor.
     behind: Option<String>,
-    /// An entry for which the last batch had no room.
+    /// An entry that is the first one of the next batch.
     held: Option<Entry>,
     /// Lines that were not sent.
     reports: u32,
@@ -93,9 +94,21 @@ impl Entries {
         }
     }
 
-    /// Whether more was read already.
-    pub(super) fn has_more(&self) -> bool {
-        self.held.is_some() || !self.stdout.buffer().is_empty()
+    /// Whether a further entry comes at once. What was read already may be the beginning of a line, or not an entry.
+    pub(super) async fn has_next(&mut self) -> Result<bool, Failure> {
+        if self.held.is_none() && !self.stdout.buffer().is_empty() {
+            let next = timeout(BATCH_AGE_MAX, self.next_entry()).await;
+            self.held = next.unwrap_or(Ok(None))?;
+        }
+        Ok(self.held.is_some())
+    }
+
+    /// The place of the first entry, if there is one. The rest is not read.
+    pub(super) async fn into_first(mut self) -> Result<Option<Place>, Failure> {
+        match self.next_entry().await? {
+            Some(entry) => Ok(Some(entry.place)),
+            None => self.end(Run::ToEnd).await.map(|()| None),
+        }
     }
 
     /// Waits until the program has ended.

@@ -32,8 +32,8 @@ pub(super) enum Run {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Start<'p> {
     Oldest,
-    /// With the first entry since the machine was started.
-    Boot,
+    /// With this entry.
+    At(&'p Place),
     /// Behind this entry.
     Behind(&'p Place),
 }
@@ -55,6 +55,17 @@ impl Journal {
     /// The newest entry, of any unit.
     pub(super) async fn newest(&self) -> Result<Option<Place>, Failure> {
         self.one(&[]).await
+    }
+
+    /// The first entry since the machine was started, of any unit; with a directory, of the last boot that it has.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check), and if the directory has no entry at all.
+    pub(super) async fn first_of_boot(&self) -> Result<Option<Place>, Failure> {
+        let flags = ["--output=json", "--output-fields=_BOOT_ID", "--boot"];
+        let child = self.command(&flags).spawn();
+        let child = child.map_err(|error| cannot_run(&error))?;
+        Entries::of(child, None).into_first().await
     }
 
     /// The first entry that is this one or behind it, of any unit.
@@ -93,8 +104,8 @@ impl Journal {
         let mut behind = None;
         match from {
             Start::Oldest => {}
-            Start::Boot => {
-                command.arg("--boot");
+            Start::At(place) => {
+                command.arg(format!("--cursor={}", place.cursor));
             }
             // With `--after-cursor`, versions before 255 leave out the entry behind a cursor that is not there, or whose unit
             // is not asked for.

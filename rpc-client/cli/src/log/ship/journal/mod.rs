@@ -99,11 +99,10 @@ pub(super) async fn ship(
         state_file,
         sender: Sender::new(client, state.producer.clone()),
         state,
-        begins_with_boot: is_first && begin == Begin::Boot,
     };
 
-    if is_first && begin == Begin::Now {
-        shipping.begin_now().await?;
+    if is_first {
+        shipping.begin(begin).await?;
     }
     shipping.resume().await?;
     shipping.pass(Run::ToEnd).await?;
@@ -120,13 +119,37 @@ struct Shipping {
     sender: Sender,
     /// As it is on the disk, once something was sent or the place was chosen.
     state: State,
-    /// Whether entries of earlier boots are left out, until there is a place.
-    begins_with_boot: bool,
 }
 
 impl Shipping {
-    /// Begins behind the newest entry, which the state names from now on: this run may end before the next one comes.
+    /// Chooses where the first run begins. The state says so from now on: this run may end before an entry comes.
+    async fn begin(&mut self, begin: Begin) -> Result<(), Failure> {
+        match begin {
+            Begin::Oldest => Ok(()),
+            Begin::Boot => self.begin_with_boot().await,
+            Begin::Now => self.begin_now().await,
+        }
+    }
+
+    /// Begins with the first entry of this boot. If it has none yet, the next one to come is the first.
+    async fn begin_with_boot(&mut self) -> Result<(), Failure> {
+        let newest = self.journal.newest().await?;
+        // Of a directory without an entry, `journalctl` fails to say what the boot has.
+        let first = match &newest {
+            Some(_) => self.journal.first_of_boot().await?,
+            None => None,
+        };
+
+        match first {
+            Some(first) => self.state.first = Some(first),
+            None => self.state.place = newest,
+        }
+        self.state_file.write(&self.state)
+    }
+
+    /// Begins behind the newest entry.
     async fn begin_now(&mut self) -> Result<(), Failure> {
+        self.state.first = None;
         self.state.place = self.journal.newest().await?;
         self.state_file.write(&self.state)
     }
@@ -139,25 +162,27 @@ impl Shipping {
             self.settle()?;
         }
 
-        let Some(place) = &self.state.place else {
-            return Ok(());
+        let (place, known_as) = match (&self.state.place, &self.state.first) {
+            (Some(place), _) => (place, "last entry that was sent"),
+            (None, Some(first)) => (first, "entry that the first run was to begin with"),
+            (None, None) => return Ok(()),
         };
         let found = self.journal.at(place).await?;
         if found.as_ref() == Some(place) {
             return Ok(());
         }
-        self.go_on_without(found.is_some()).await
+
+        let time = UNIX_EPOCH + Duration::from_millis(place.ts);
+        let time = humantime::format_rfc3339_millis(time);
+        let lost = format!(
+            "rpc: the journal no longer has the {known_as} ({time}): the entry was deleted by rotation, or this is another \
+             journal. Later entries that the journal has also deleted are lost"
+        );
+        self.go_on_without(&lost, found.is_some()).await
     }
 
-    /// Says that the last entry that was sent is no longer in the journal, and goes on.
-    async fn go_on_without(&mut self, has_later_ones: bool) -> Result<(), Failure> {
-        let ts = self.state.place.as_ref().map_or(0, |place| place.ts);
-        let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ts));
-        let lost = format!(
-            "rpc: the journal no longer has the last entry that was sent ({time}): the entry was deleted by rotation, or this is \
-             another journal. Later entries that the journal has also deleted are lost"
-        );
-
+    /// Says that the place in the journal is gone, and goes on.
+    async fn go_on_without(&mut self, lost: &str, has_later_ones: bool) -> Result<(), Failure> {
         if has_later_ones {
             complain(&format!(
                 "{lost}; ship continues with the first later entry that the journal still has"
@@ -173,32 +198,35 @@ impl Shipping {
 
     /// Sends what a run of `journalctl` prints.
     async fn pass(&mut self, run: Run) -> Result<(), Failure> {
-        let from = match &self.state.place {
-            Some(place) => Start::Behind(place),
-            None if self.begins_with_boot => Start::Boot,
-            None => Start::Oldest,
+        let from = match (&self.state.place, &self.state.first) {
+            (Some(place), _) => Start::Behind(place),
+            (None, Some(first)) => Start::At(first),
+            (None, None) => Start::Oldest,
         };
         let mut entries = self.journal.read(from, run)?;
 
         while let Some(batch) = entries.next_batch().await? {
-            self.send(batch, &entries).await?;
+            self.send(batch, &mut entries).await?;
         }
         entries.end(run).await
     }
 
-    async fn send(&mut self, batch: Sealed, rest: &Entries) -> Result<(), Failure> {
+    async fn send(&mut self, batch: Sealed, rest: &mut Entries) -> Result<(), Failure> {
         let Sealed { entries, place } = batch;
         self.state.batch += 1;
         self.state.place = Some(place);
+        self.state.first = None;
         self.state.set_entries(&entries);
         self.state_file.write(&self.state)?;
 
         self.sender.send(self.state.batch, entries).await?;
-        // A batch that is sent again a day after its answer would be taken as a new one.
-        match rest.has_more() {
-            true => Ok(()),
-            false => self.settle(),
+        // The state of the next batch says that this one is acknowledged. Without a next one it is said now: a batch that is
+        // sent again a day after its answer would be taken as a new one.
+        let next = rest.has_next().await;
+        if !matches!(next, Ok(true)) {
+            self.settle()?;
         }
+        next.map(drop)
     }
 
     /// Notes that all that was sent is acknowledged.

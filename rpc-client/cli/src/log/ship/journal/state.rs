@@ -8,8 +8,8 @@ use super::super::sender::Sender;
 use super::super::state::{Source, Stored};
 use super::batch::{BATCH_ENTRIES_MAX, JSON_BYTES_MAX};
 
-/// The version that is written.
-const VERSION: u32 = 1;
+/// The version that is written. The first one had no `first`.
+const VERSION: u32 = 2;
 
 /// What the state file holds. It is written before each batch is sent, with the entries of the batch: they are sent again as
 /// they were, even if the journal has deleted them meanwhile. Once all is acknowledged it is written without them.
@@ -24,6 +24,9 @@ pub(super) struct State {
     /// The entry of the journal up to which all is in the batch or before it. `None` if the journal was empty: its first entry
     /// is the next one.
     pub(super) place: Option<Place>,
+    /// The entry that the first batch begins with, or the first one behind it. `None` once there is a `place`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) first: Option<Place>,
     /// The entries of the batch as JSON, if it may not be in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) entries: Option<Box<RawValue>>,
@@ -47,6 +50,7 @@ impl State {
             producer: Sender::new_producer(),
             batch: 0,
             place: None,
+            first: None,
             entries: None,
         }
     }
@@ -64,7 +68,8 @@ impl Stored for State {
 
     fn parse(text: &str) -> Result<Self, String> {
         let state: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if let Some(Place { ts, .. }) = state.place.as_ref().filter(|place| place.ts > TS_MAX) {
+        let mut places = state.place.iter().chain(&state.first);
+        if let Some(Place { ts, .. }) = places.find(|place| place.ts > TS_MAX) {
             return Err(format!("`ts` is {ts}, which is after the year 9999"));
         }
         let Some(entries) = &state.entries else {

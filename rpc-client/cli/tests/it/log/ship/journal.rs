@@ -7,12 +7,13 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use rpc_client::blocking::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Writer, last, numbered, shipped, wait_for};
+use super::{WAIT_MAX, Writer, last, numbered, refused, shipped, wait_for};
 use crate::log::entries;
 use crate::support::{Ran, Running, Server, command};
 
@@ -59,6 +60,11 @@ impl Journal {
     }
 
     fn write(&mut self, count: u64) {
+        self.write_and(count, "");
+    }
+
+    /// Writes entries, and at once with the last one the beginning of a line.
+    fn write_and(&mut self, count: u64, part: &str) {
         let mut text = String::new();
         for _ in 0..count {
             self.lines += 1;
@@ -70,6 +76,7 @@ impl Journal {
             text.push_str(&entry.to_string());
             text.push('\n');
         }
+        text.push_str(part);
         self.add(&text);
     }
 
@@ -207,6 +214,7 @@ fn the_first_run_begins_with_the_oldest_entry_with_the_boot_or_with_what_comes()
     check(&[], "", &[1, 2, 3, 4]);
     check(&["--begin", "oldest"], "", &[1, 2, 3, 4]);
     check(&["--begin", "boot"], "3", &[3, 4]);
+    check(&["--begin", "boot"], "4", &[4]);
     check(&["--begin", "now"], "", &[4]);
 
     // An empty journal has no newest entry: all that comes is new.
@@ -219,6 +227,44 @@ fn the_first_run_begins_with_the_oldest_entry_with_the_boot_or_with_what_comes()
     journal.write(2);
     journal.ship_once(&server.address);
     assert_eq!(shipped(&server), numbered([1, 2]));
+}
+
+#[test]
+fn a_batch_is_under_way_no_longer_once_it_is_acknowledged_though_a_line_behind_it_is_not_whole() {
+    let server = Server::start();
+    let mut journal = Journal::new();
+    let line = r#"{"__CURSOR":"c3","__REALTIME_TIMESTAMP":"1764500000000003","MESSAGE":"line 3"}"#;
+    let (part, rest) = line.split_at(20);
+
+    // Of a run that ends, and of one that goes on.
+    journal.write(1);
+    journal.add("nonsense\n-- ");
+    assert!(
+        journal
+            .ship_and_say(&server.address, &[])
+            .contains("nonsense")
+    );
+    assert_eq!(journal.state_as_json().get("entries"), None);
+
+    journal.add("\n");
+    let mut child = Running::of(journal.command(&server.address, &[]));
+    // Once of the run to the end, and once of that which follows.
+    for _ in 0..2 {
+        assert!(child.next_error_line().contains("nonsense"));
+    }
+    journal.write_and(1, part);
+    wait_for(&Client::new(&*server.address), 2);
+    let begun = Instant::now();
+    while journal.state_as_json()["batch"] != 2 || journal.state_as_json().get("entries").is_some()
+    {
+        assert!(begun.elapsed() < WAIT_MAX, "{}", journal.state_as_json());
+        std::thread::yield_now();
+    }
+
+    journal.add(&format!("{rest}\n"));
+    wait_for(&Client::new(&*server.address), 3);
+    child.kill();
+    assert_eq!(shipped(&server), numbered(1..=3));
 }
 
 #[test]
@@ -370,22 +416,11 @@ fn the_states_of_files_and_of_journals_are_told_apart_and_flags_that_do_not_go_t
     std::fs::copy(&of_file, &of_journal).unwrap();
     std::fs::copy(writer.dir.path().join("copy"), &of_file).unwrap();
     let ran = Ran::from(journal.command(&server.address, &[]).output().unwrap());
-    assert_eq!(ran.exit, 2);
-    assert!(
-        ran.stderr.contains(": it is that of a run with `--file`"),
-        "{}",
-        ran.stderr
-    );
+    refused(&ran, ": it is that of a run with `--file`");
     let arguments = writer.arguments();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ran = server.rpc(&arguments);
-    assert_eq!(ran.exit, 2);
-    assert!(
-        ran.stderr
-            .contains(": it is that of a run with `--journal`"),
-        "{}",
-        ran.stderr
-    );
+    refused(&ran, ": it is that of a run with `--journal`");
 
     for arguments in [
         &["--journal"][..],

@@ -176,6 +176,55 @@ fn a_real_journal_of_which_one_unit_is_sent_misses_none_of_its_entries_and_a_los
 }
 
 #[test]
+fn a_real_boot_without_an_entry_yet_begins_with_the_first_one_that_comes() {
+    let Some(mut journal) = Journal::new() else {
+        return;
+    };
+    let server = Server::start();
+    journal.ship_and_say(&server, &["--begin", "boot"]);
+    journal.write('a', 2);
+    assert_eq!(journal.ship_and_say(&server, &[]), "");
+    assert_eq!(shipped(&server), numbered([1, 2]));
+}
+
+#[test]
+fn the_real_boot_of_a_first_run_that_sends_nothing_is_that_of_the_next_one() {
+    let Some(mut journal) = Journal::new() else {
+        return;
+    };
+    let server = Server::start();
+    journal.write('a', 3);
+    journal.write('b', 2);
+    let silent = ["--begin", "boot", "--unit", "silent.service"];
+    assert_eq!(journal.ship_and_say(&server, &silent), "");
+    assert!(shipped(&server).is_empty());
+
+    journal.write('c', 2);
+    assert_eq!(journal.ship_and_say(&server, &[]), "");
+    assert_eq!(shipped(&server), numbered(4..=7));
+}
+
+#[test]
+fn a_real_journal_that_has_deleted_the_boot_before_anything_was_sent_is_said_to_have() {
+    let Some(mut journal) = Journal::new() else {
+        return;
+    };
+    let server = Server::start();
+    journal.write('a', 2);
+    let silent = ["--begin", "boot", "--unit", "silent.service"];
+    assert_eq!(journal.ship_and_say(&server, &silent), "");
+
+    std::fs::remove_file(journal.path().join("system.journal")).unwrap();
+    journal.write('a', 2);
+    let said = journal.ship_and_say(&server, &[]);
+    assert!(
+        said.contains("the entry that the first run was to begin with (2025-11-30T10:53:20.001Z)"),
+        "{said}"
+    );
+    assert_eq!(shipped(&server), numbered([3, 4]));
+}
+
+#[test]
 fn odd_entries_of_a_real_journal_are_entries_of_the_log() {
     let Some(journal) = Journal::new() else {
         return;
