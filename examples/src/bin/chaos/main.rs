@@ -24,6 +24,7 @@ mod holding;
 mod overload;
 mod report;
 mod rows;
+mod times;
 mod trial;
 
 use std::process::ExitCode;

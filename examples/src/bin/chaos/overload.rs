@@ -1,8 +1,8 @@
 //! Three times as many calls as a daemon can run.
 //!
 //! The callers wait for their replies before they call again, so that a machine with other work has fewer calls and not later
-//! ones: what is refused or fails is then the server's doing. Peak and overload take turns, and the best round counts: other
-//! work only takes away.
+//! ones: what is refused or fails is then the server's doing. Peak and overload take turns, and the median of the rounds
+//! counts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use tokio::time::sleep;
 use crate::daemon::{Daemon, Start};
 use crate::good::{Window, client_that_tries_once, milliseconds};
 use crate::report::Row;
-use crate::trial::{least, mib};
+use crate::times::median;
+use crate::trial::mib;
 use crate::{Options, Outcome};
 
 /// Calls that run at one time, and the setting of it.
@@ -144,8 +145,8 @@ impl Round {
 
 fn judged(options: &Options, rounds: &[Round], after: &Window) -> Row {
     let (alone, under) = (
-        least(rounds.iter().map(|round| round.peak.window.p99())),
-        least(rounds.iter().map(|round| round.over.window.p99())),
+        median(rounds.iter().map(|round| round.peak.window.p99())),
+        median(rounds.iter().map(|round| round.over.window.p99())),
     );
     let windows = rounds
         .iter()
@@ -161,11 +162,8 @@ fn judged(options: &Options, rounds: &[Round], after: &Window) -> Row {
         ..Row::default()
     };
 
-    let best = rounds
-        .iter()
-        .max_by(|one, other| one.percent().total_cmp(&other.percent()))
-        .expect("there was a round");
-    let (percent, refused_p99) = (best.percent(), least(rounds.iter().map(Round::refused_p99)));
+    let percent = median(rounds.iter().map(Round::percent));
+    let refused_p99 = median(rounds.iter().map(Round::refused_p99));
     let refused: u64 = rounds
         .iter()
         .map(|round| round.over.window.refused.len())
@@ -174,8 +172,8 @@ fn judged(options: &Options, rounds: &[Round], after: &Window) -> Row {
     row.notes = format!(
         "{:.0} of {:.0} calls/s ({percent:.0} %), {refused} refused, p99 of that {refused_p99:.2} ms; \
          with room for all {} refused of {all_after}",
-        best.over.goodput,
-        best.peak.goodput,
+        median(rounds.iter().map(|round| round.over.goodput)),
+        median(rounds.iter().map(|round| round.peak.goodput)),
         after.refused.len(),
     );
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 #[derive(Default)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    /// The good client's p99 in milliseconds, alone and under the fault; of several rounds, the least.
+    /// The good client's p99 in milliseconds, alone and under the fault; of several rounds, the median.
     pub(crate) alone: f64,
     pub(crate) under: f64,
     /// While another daemon of the machine has the fault, where that is what `under` is compared with.

@@ -11,6 +11,7 @@ use crate::holding::memory_mib_max;
 use crate::report::Row;
 use crate::rows::P99::{OfAlone, OfBeside};
 use crate::rows::{Fault, start_daemon};
+use crate::times::Times;
 use crate::{Options, Outcome};
 
 const MIB: f64 = 1_048_576.0;
@@ -62,7 +63,7 @@ impl Schedule {
             () if fault.is_flood() => (1, 12.0),
             // Each of their rounds is three times as long: it has a neighbour that is attacked first.
             () if fault.is_holding() => (3, 2.0),
-            // One stall of the machine moves the p99 of a round: the best of the rounds counts.
+            // One stall of the machine moves the p99 of a round: the median of the rounds counts.
             () => (7, 2.0),
         };
         let onset = if options.quick {
@@ -162,7 +163,7 @@ impl<'a> Trial<'a> {
             self.last_error = window.last_error.or(self.last_error.take());
         }
 
-        self.hear_peers(attack.end()?);
+        self.hear_peers(&attack.end()?);
         wait_for_descriptors(self.daemon, self.before.descriptors, &mut self.row).await
     }
 
@@ -185,42 +186,25 @@ impl<'a> Trial<'a> {
     }
 
     /// Notes what the peers have seen, and what they should have.
-    fn hear_peers(&mut self, told: Told) {
-        let Told {
-            faults,
-            ended,
-            done,
-            text,
-        } = told;
-        self.done += done;
-        let slowest = self.slowest_ms;
+    fn hear_peers(&mut self, told: &Told) {
+        self.done += told.done;
+        let (text, slowest) = (&told.text, self.slowest_ms);
         self.row.notes = format!("{text}; the longest call as they came: {slowest:.0} ms");
 
         // A quick round is over before the daemon ends one.
         let must_end = !self.options.quick && self.fault.is_flood();
         self.row
-            .bound(!must_end || ended > 0, || "no flood was ended".into());
-        self.row.bound(faults == 0, || {
-            format!("{faults} of the peers were not served as they must be")
-        });
+            .bound(!must_end || told.ended > 0, || "no flood was ended".into());
+        judge_peers(&mut self.row, told);
     }
 
     /// Fills the row from what the rounds have shown.
     fn take_figures(&mut self) {
-        // Other work on the machine only makes a call longer, and each kind of round has its turns: the least of each kind
-        // says most of the daemon. One that is no longer than alone is not the peers' doing.
-        let alone = least(self.pairs.iter().map(|pair| pair.0));
-        let under = least(self.pairs.iter().map(|pair| pair.1));
-        let beside = least(self.besides.iter().copied());
-        let otherwise = match self.besides.is_empty() {
-            true => alone,
-            false => alone.max(beside),
-        };
-
-        self.row.alone = alone;
-        self.row.under = under;
-        self.row.beside = (!self.besides.is_empty()).then_some(beside);
-        self.row.ratio = under / otherwise.max(0.001);
+        let times = Times::of(&self.pairs, &self.besides);
+        self.row.alone = times.alone;
+        self.row.under = times.under;
+        self.row.beside = times.beside;
+        self.row.ratio = times.ratio();
 
         self.row.rss_peak_mib = mib(self.rss_peak);
         self.row.errors = self.errors;
@@ -261,8 +245,17 @@ impl<'a> Trial<'a> {
     }
 }
 
-pub(crate) fn least(values: impl Iterator<Item = f64>) -> f64 {
-    values.fold(f64::INFINITY, f64::min)
+/// Holds what peers of any kind have seen in a round against what they must have.
+fn judge_peers(row: &mut Row, told: &Told) {
+    // An attack of which nothing reaches the daemon says nothing of it.
+    row.bound(told.done > 0, || {
+        format!("no peer could do anything: {}", told.text)
+    });
+
+    let faults = told.faults;
+    row.bound(faults == 0, || {
+        format!("{faults} of the peers were not served as they must be")
+    });
 }
 
 /// What the peers had is given back once they are gone: within the time of a lingering close and more.
@@ -286,4 +279,26 @@ async fn wait_for_descriptors(daemon: &Daemon, before: usize, row: &mut Row) -> 
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / MIB
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attack_that_is_refused_altogether_is_a_miss() {
+        let missed = |done| {
+            let mut row = Row::default();
+            let told = Told {
+                faults: 0,
+                ended: 0,
+                done,
+                text: format!("{done} done"),
+            };
+            judge_peers(&mut row, &told);
+            row.missed
+        };
+        assert_eq!(missed(0), ["no peer could do anything: 0 done"]);
+        assert!(missed(1).is_empty());
+    }
 }
