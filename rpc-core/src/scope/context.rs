@@ -41,9 +41,23 @@ impl Context {
         }
     }
 
-    /// Who calls; `None` for a call that came over no connection.
-    pub fn peer(&self) -> Option<&Peer> {
-        self.peer.as_deref()
+    /// The other end of the call's connection; `None` for a call that came over no connection.
+    ///
+    /// A handler that collects much data for its caller counts it with [`Peer::hold`]:
+    ///
+    /// ```
+    /// use rpc_core::{Context, Status};
+    ///
+    /// async fn rows(context: Context) -> Result<usize, Status> {
+    ///     let rows = vec![0_u64; 10_000];
+    ///     let _held = context.peer().map(|peer| peer.hold(size_of_val(&rows[..])));
+    ///
+    ///     Ok(rows.len())
+    /// }
+    /// # let _ = rows;
+    /// ```
+    pub fn peer(&self) -> Option<&Arc<Peer>> {
+        self.peer.as_ref()
     }
 
     /// Who the caller has shown to be, by its certificate or a token; `None` where it has shown nothing.

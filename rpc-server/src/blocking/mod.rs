@@ -25,7 +25,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rpc_core::{Peer, Request};
+use rpc_core::{Context, Peer, Request};
 
 pub use error::BlockingError;
 pub use pool::{BlockingPool, ResultSize};
@@ -33,8 +33,9 @@ pub(crate) use route::RouteThreads;
 
 /// The connection that a piece of blocking work is done for: pieces of different connections take turns.
 ///
-/// A handler takes it as an argument. Calls that came over no connection, as those of a test or of a program to its
-/// own router, count as calls of one connection together.
+/// A handler takes it as an argument. A method of a typed service, which takes a [`Context`], makes it of that:
+/// `Caller::from(&context)`. Calls that came over no connection, as those of a test or of a program to its own router,
+/// count as calls of one connection together.
 ///
 /// ```
 /// use rpc_core::Status;
@@ -71,6 +72,37 @@ impl Caller {
 
     fn id(&self) -> CallerId {
         CallerId(self.0.as_ref().map(|peer| peer.connection))
+    }
+}
+
+/// The connection that a call came over, for a method of a typed service.
+///
+/// ```
+/// use rpc_server::blocking::{BlockingPool, Caller};
+/// use rpc_server::{Context, Status, service};
+///
+/// #[service]
+/// trait Files {
+///     /// Size of a file in bytes.
+///     #[rpc(cmdid = 100, idempotent)]
+///     async fn size(&self, context: Context, path: String) -> Result<u64, Status>;
+/// }
+///
+/// struct Disk {
+///     pool: BlockingPool,
+/// }
+///
+/// impl Files for Disk {
+///     async fn size(&self, context: Context, path: String) -> Result<u64, Status> {
+///         let about = self.pool.run(Caller::from(&context), |_call| std::fs::metadata(path));
+///         Ok(about.await??.len())
+///     }
+/// }
+/// # let _ = Disk { pool: BlockingPool::default() };
+/// ```
+impl From<&Context> for Caller {
+    fn from(context: &Context) -> Self {
+        Self(context.peer().cloned())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use futures::{FutureExt, poll};
-use rpc_core::{Code, Status};
+use rpc_core::{Code, RawJson, Status};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
@@ -63,6 +63,21 @@ impl Rig {
         let begun = tokio::time::timeout(PATIENCE, self.begun.recv()).await;
         begun.expect("a piece begins").unwrap()
     }
+}
+
+#[test]
+fn the_context_of_a_call_names_the_connection_of_its_work() {
+    let peer = Arc::new(Peer::new("another test", 7));
+    let mut request = Request::new(100, RawJson::parse("{}").unwrap());
+    let without_connection = Context::of(&request, || 0);
+    request.scope.set_peer(&peer);
+    let context = Context::of(&request, || 0);
+
+    assert_eq!(Caller::from(&context).id(), other().id());
+    assert_eq!(
+        Caller::from(&without_connection).id(),
+        Caller::default().id()
+    );
 }
 
 #[tokio::test]

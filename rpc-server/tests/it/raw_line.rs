@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use rpc_core::{BoxService, layer_fn, service_fn};
 use rpc_server::{
-    Context, ListenOptions, Outcome, Params, Peer, RawJson, RawLine, Reply, Request, Route, Router,
+    Context, ListenOptions, Outcome, Params, RawJson, RawLine, Reply, Request, Route, Router,
     Server, Service, State, Status,
 };
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ type Kept = Arc<Mutex<Vec<RawLine>>>;
 
 async fn held(context: Context) -> Result<usize, Status> {
     let peer = context.peer();
-    peer.map(Peer::held_bytes)
+    peer.map(|peer| peer.held_bytes())
         .ok_or_else(|| Status::internal("the call came over no connection"))
 }
 
