@@ -166,7 +166,9 @@ impl Tables {
             return Ok(told);
         }
 
-        let is_open = !is_current || matches!(row.state, State::Sending | State::Unknown);
+        // A message that is queued again has had no answer that told of its parts, either.
+        let is_open =
+            !is_current || matches!(row.state, State::Sending | State::Unknown | State::Queued);
         if scope == ReceiptScope::Message || !is_open {
             return Ok(1);
         }

@@ -180,6 +180,40 @@ async fn a_message_is_not_sent_again_by_itself_once_a_receipt_tells_of_a_part() 
 }
 
 #[tokio::test]
+async fn the_receipt_of_one_part_does_not_end_a_message_that_waits_for_its_next_attempt() {
+    let outbox = Outbox::new();
+    let first = [(Some("a"), Delivered), (None, Delivered)];
+    let both = [(Some("a"), Delivered), (Some("b"), Delivered)];
+
+    // By the rule `on_unknown`.
+    let (by_rule, claimed) = sending(&outbox, long()).await;
+    let state = outbox.finish(&claimed, no_answer(true), NOW);
+    assert_eq!(state.await, State::Queued);
+    outbox.check(by_rule, &first, State::Queued).await;
+    // That a part has arrived does not take the decision back.
+    assert_eq!(ids(&outbox.claim(1, NOW).await), [by_rule]);
+
+    // By an operator.
+    let (by_person, claimed) = sending(&outbox, long()).await;
+    outbox.finish(&claimed, no_answer(false), NOW).await;
+    outbox.resend_doubtful(by_person).await.unwrap();
+    outbox.check(by_person, &first, State::Queued).await;
+    outbox.check(by_person, &both, State::Delivered).await;
+
+    // After an answer that was a refusal.
+    let (refused, claimed) = sending(&outbox, long()).await;
+    let refusal = AttemptEvent::Refused {
+        error: "HTTP 503".into(),
+        retry_at: NOW + 1,
+        gateway: "one".into(),
+    };
+    let state = outbox.finish(&claimed, refusal, NOW);
+    assert_eq!(state.await, State::Queued);
+    outbox.check(refused, &first, State::Queued).await;
+    outbox.check(refused, &both, State::Delivered).await;
+}
+
+#[tokio::test]
 async fn how_many_parts_a_template_makes_is_told_by_the_answer_alone() {
     let outbox = Outbox::new();
     let template = NewMessage {
