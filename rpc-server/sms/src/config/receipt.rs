@@ -48,7 +48,8 @@ pub struct ReceiptSettings {
     /// JSON pointer to our id of the message; the field NAME of a form or query is "/NAME". `id` or `ref` is needed.
     pub id: String,
     /// JSON pointer to the provider's name for the message. It is needed if the gateway's answers have `parts`: then it names
-    /// the part that a receipt is about.
+    /// the part that a receipt is about. Without `id` it must be unique among all messages of the gateway, as a receipt is
+    /// then of the newest message with its name; with `id`, only among the parts of a message.
     #[serde(rename = "ref")]
     pub reference: String,
     /// JSON pointer to the state.

@@ -233,14 +233,14 @@ impl Tables {
         Ok(row.attempt + 1)
     }
 
-    /// The message and attempt of a gateway's name.
+    /// The message and attempt of a gateway's name: the newest, of a gateway that gives a name twice.
     pub(super) fn of_reference(
         &self,
         gateway: &str,
         reference: &str,
     ) -> Result<Option<(MessageRow, u32)>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT seq, attempt FROM parts WHERE gateway = ?1 AND reference = ?2",
+            "SELECT seq, attempt FROM parts WHERE gateway = ?1 AND reference = ?2 ORDER BY seq DESC, attempt DESC LIMIT 1",
         )?;
         let found = statement.query_row([gateway, reference], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?))

@@ -48,13 +48,11 @@ impl Tables {
 
         let came_early = self.has_parts(row)?;
         for reference in &names {
-            // A gateway that gives a name twice: receipts are of the newer one.
+            // A receipt may have named it before.
             self.connection
                 .prepare_cached(
                     "INSERT INTO parts (gateway, reference, seq, attempt, needed) VALUES (?1, ?2, ?3, ?4, ?5) \
-                     ON CONFLICT (gateway, reference) DO UPDATE SET needed = excluded.needed, \
-                     receipt = iif(seq = excluded.seq AND attempt = excluded.attempt, receipt, NULL), \
-                     seq = excluded.seq, attempt = excluded.attempt",
+                     ON CONFLICT (gateway, reference, seq, attempt) DO UPDATE SET needed = excluded.needed",
                 )?
                 .execute(params![row.gateway, reference, row.seq, row.attempt, row_limit(needed)])?;
         }
@@ -224,7 +222,15 @@ impl Tables {
                 needed,
                 Column(receipt.state)
             ])?;
-        Ok(noted > 0)
+        if noted > 0 || receipt.state != ReceiptState::Undelivered {
+            return Ok(noted > 0);
+        }
+
+        // There are more parts than were assumed, or the answer names them in another way: one of them did not arrive.
+        let mut statement = self.connection.prepare_cached(
+            "SELECT 1 FROM parts WHERE gateway = ?1 AND reference = ?2 AND seq = ?3 AND attempt = ?4",
+        )?;
+        Ok(!statement.exists(params![receipt.gateway, reference, row.seq, attempt])?)
     }
 
     /// Whether receipts say that all parts of an attempt have arrived.

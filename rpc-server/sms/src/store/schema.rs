@@ -17,7 +17,7 @@ const VERSION: i64 = 1 + MIGRATIONS.len() as i64;
 
 /// What leads from one version to the next, the oldest first. New columns are the last ones of their tables, so that old and
 /// new outboxes have them in the same places.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     // Parts of messages.
     "ALTER TABLE messages ADD COLUMN parts INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE messages ADD COLUMN parts_sent INTEGER NOT NULL DEFAULT 0;
@@ -26,6 +26,22 @@ const MIGRATIONS: [&str; 2] = [
     // Numbers by shelves of messages, and of classes with limits by themselves.
     "DROP INDEX messages_by_number;
      CREATE INDEX messages_by_shelf ON messages (seq / 4096, number_name);",
+    // Names of parts that several messages have.
+    "ALTER TABLE parts RENAME TO parts_before;
+     DROP INDEX parts_by_message;
+     CREATE TABLE parts (
+         gateway TEXT NOT NULL,
+         reference TEXT NOT NULL,
+         seq INTEGER NOT NULL,
+         attempt INTEGER NOT NULL,
+         needed INTEGER NOT NULL DEFAULT 1,
+         receipt INTEGER,
+         PRIMARY KEY (gateway, reference, seq, attempt)
+     ) STRICT, WITHOUT ROWID;
+     INSERT INTO parts (gateway, reference, seq, attempt, needed, receipt)
+         SELECT gateway, reference, seq, attempt, needed, receipt FROM parts_before;
+     DROP TABLE parts_before;
+     CREATE INDEX parts_by_message ON parts (seq);",
 ];
 
 /// Messages of a shelf, as `messages_by_shelf` has them. Names of numbers are random: in one index of all messages each new
@@ -36,7 +52,7 @@ pub(super) const SHELF: i64 = 4096;
 /// `state`, `class` and `encoding` are the places of their names in the lists of their types. `ready` is 1 for a message
 /// that a gateway may claim now. `next_at` is the next time at which the sweep has something to do with a message. `parts` of
 /// a message is 0 where the gateway's answer was about the whole of it. `needed` is the number of parts whose receipts make
-/// their message delivered.
+/// their message delivered. Names of parts are unique within an attempt: some gateways number the parts of each message.
 const TABLES: &str = "
 CREATE TABLE messages (
     seq INTEGER PRIMARY KEY,
@@ -85,7 +101,7 @@ CREATE TABLE parts (
     attempt INTEGER NOT NULL,
     needed INTEGER NOT NULL DEFAULT 1,
     receipt INTEGER,
-    PRIMARY KEY (gateway, reference)
+    PRIMARY KEY (gateway, reference, seq, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX parts_by_message ON parts (seq);
 

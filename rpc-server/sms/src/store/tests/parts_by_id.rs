@@ -214,6 +214,56 @@ async fn the_receipt_of_one_part_does_not_end_a_message_that_waits_for_its_next_
 }
 
 #[tokio::test]
+async fn names_of_parts_that_each_message_has_are_told_apart_by_its_id() {
+    let outbox = Outbox::new();
+    let (first, claimed) = sending(&outbox, long()).await;
+    outbox.finish(&claimed, accepted(2, &["1", "2"]), NOW).await;
+    let (second, claimed) = sending(&outbox, long()).await;
+    outbox.finish(&claimed, accepted(2, &["1", "2"]), NOW).await;
+    let (lost, claimed) = sending(&outbox, long()).await;
+    outbox.finish(&claimed, no_answer(false), NOW).await;
+
+    let one = [(Some("1"), Delivered)];
+    outbox.check(first, &one, State::Sent).await;
+    outbox.check(second, &one, State::Sent).await;
+    outbox.check(lost, &one, State::Unknown).await;
+
+    let other = [(Some("2"), Delivered)];
+    outbox.check(second, &other, State::Delivered).await;
+    outbox.check(first, &other, State::Delivered).await;
+    let other = [(Some("2"), Undelivered)];
+    outbox.check(lost, &other, State::Undelivered).await;
+}
+
+#[tokio::test]
+async fn a_receipt_without_our_id_is_of_the_newest_message_with_its_name() {
+    let outbox = Outbox::new();
+    let (first, claimed) = sending(&outbox, message("hello")).await;
+    outbox.finish(&claimed, accepted_as("1"), NOW).await;
+    let (second, claimed) = sending(&outbox, message("hello")).await;
+    outbox.finish(&claimed, accepted_as("1"), NOW).await;
+
+    assert!(outbox.receipt(receipt_of("1", Delivered)).await);
+    let states = (outbox.state(first), outbox.state(second));
+    assert_eq!(states, (State::Sent, State::Delivered));
+}
+
+#[tokio::test]
+async fn a_part_that_did_not_arrive_decides_also_if_there_are_more_parts_than_were_assumed() {
+    let outbox = Outbox::new();
+    let (id, _) = sending(&outbox, long()).await;
+    let both = [(Some("a"), Delivered), (Some("b"), Delivered)];
+    outbox.check(id, &both, State::Sending).await;
+    // The first final receipt of a part holds.
+    outbox
+        .check(id, &[(Some("b"), Undelivered)], State::Sending)
+        .await;
+    outbox
+        .check(id, &[(Some("c"), Undelivered)], State::Undelivered)
+        .await;
+}
+
+#[tokio::test]
 async fn how_many_parts_a_template_makes_is_told_by_the_answer_alone() {
     let outbox = Outbox::new();
     let template = NewMessage {

@@ -14,7 +14,7 @@ fn shape(file: &std::path::Path) -> BTreeMap<String, Vec<String>> {
     let connection = Connection::open(file).unwrap();
     let mut statement = connection
         .prepare(
-            "SELECT m.name, c.name || ' ' || c.type || ' ' || c.\"notnull\" || ' ' || coalesce(c.dflt_value, '') \
+            "SELECT m.name, c.name || ' ' || c.type || ' ' || c.\"notnull\" || ' ' || coalesce(c.dflt_value, '') || ' ' || c.pk \
              FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' \
              UNION ALL SELECT 'index ' || name, coalesce(sql, '') FROM sqlite_schema WHERE type = 'index'",
         )
