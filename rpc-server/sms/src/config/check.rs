@@ -1,6 +1,6 @@
 //! Checks of the settings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ClassSettings, GatewayKind, HttpSettings, SmsSettings, check_http, check_receipt};
 use crate::limits::{QuietHours, Rate};
@@ -25,6 +25,7 @@ impl SmsSettings {
             check_class(*class, self.class(*class), &mut mistakes);
         }
         self.check_gateways(&mut mistakes);
+        self.check_files(&mut mistakes);
         self.check_routes(&mut mistakes);
         check_receipt::check(self, &mut mistakes);
         mistakes
@@ -189,6 +190,27 @@ impl SmsSettings {
                     ));
                 }
                 GatewayKind::File => {}
+            }
+        }
+    }
+
+    /// Two gateways that write to one file would each cut off what the other has written when the disk is full.
+    fn check_files(&self, mistakes: &mut Vec<Mistake>) {
+        let mut owners = BTreeMap::new();
+        let of_files = self
+            .gateways
+            .iter()
+            .filter(|gateway| gateway.kind == GatewayKind::File);
+        for gateway in of_files {
+            let (name, file) = (&gateway.name, &gateway.file);
+            match owners.get(file) {
+                Some(owner) => mistakes.push(format!(
+                    "[[sms.gateways]] \"{name}\": `file` = \"{file}\" is that of gateway \"{owner}\", too; give each \
+                     gateway a file of its own"
+                )),
+                None => {
+                    owners.insert(file, name);
+                }
             }
         }
     }

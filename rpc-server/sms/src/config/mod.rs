@@ -233,7 +233,8 @@ pub struct GatewaySettings {
     /// What becomes of a message that it may have or not: "keep" leaves it `unknown`, "resend" sends it again, so that it
     /// may arrive twice.
     pub on_unknown: OnUnknown,
-    /// Of kind "file": the file that messages are written to, a line of JSON each, under `data_dir`.
+    /// Of kind "file": the file that messages are written to, a line of JSON each, under `data_dir`. Each gateway has one of
+    /// its own.
     pub file: String,
     /// Of kind "file": whether the texts of codes are written, too.
     pub write_otp: bool,

@@ -74,7 +74,7 @@ fn each_mistake_names_its_place_its_value_and_what_would_be_right() {
         "number 1: `name` = \"a b\"",
     );
     check(
-        json!({"gateways": [{"name": "a"}, {"name": "a"}]}),
+        json!({"gateways": [{"name": "a"}, {"name": "a", "file": "a.ndjson"}]}),
         "\"a\" is not unique",
     );
     check(
@@ -247,6 +247,26 @@ fn settings_of_a_gateway_that_do_not_fit_together_are_named() {
     assert!(callback[0].contains("has no `receipt`"), "{callback:?}");
     let secret = http(|gateway| gateway["http"]["secrets"]["token"] = "hunter2".into());
     assert!(!secret[0].contains("hunter2"), "{secret:?}");
+}
+
+#[test]
+fn gateways_of_kind_file_have_files_of_their_own() {
+    let gateways = |file: &str| {
+        let other = serde_json::json!({"name": "b", "file": file});
+        mistakes(serde_json::json!({"gateways": [{"name": "a"}, other]}))
+    };
+    assert_eq!(gateways("b.ndjson"), Vec::<String>::new());
+    let expected = "[[sms.gateways]] \"b\": `file` = \"sms-out.ndjson\" is that of gateway \"a\", too; give each gateway a file \
+                    of its own";
+    assert_eq!(gateways("sms-out.ndjson"), [expected]);
+
+    // One over HTTP writes to no file.
+    let over_http = serde_json::json!({"name": "b", "kind": "http"});
+    let found = mistakes(serde_json::json!({"gateways": [{"name": "a"}, over_http]}));
+    assert!(
+        !found.iter().any(|mistake| mistake.contains("`file`")),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -139,11 +139,12 @@ impl LineFile {
         // A loss of power may have left a piece of a line.
         let end = if last == *b"\n" { "" } else { "\n" };
 
-        match file.write_all(format!("{end}{line}").as_bytes()) {
+        let text = format!("{end}{line}");
+        match file.write_all(text.as_bytes()) {
             Ok(()) => Ok(file),
             Err(error) => {
                 // If this fails, too, the piece is a line by itself.
-                let _ = file.set_len(before);
+                let _ = take_back(&file, before, text.as_bytes());
                 Err(error)
             }
         }
@@ -161,6 +162,25 @@ impl LineFile {
         sync_name(&self.path)?;
         Ok(made)
     }
+}
+
+/// Cuts off a piece of a text behind the bytes that a file had before, unless something else is there: another process may
+/// have written to the file, or emptied it.
+fn take_back(file: &File, before: u64, text: &[u8]) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let piece = length
+        .checked_sub(before)
+        .and_then(|bytes| text.get(..usize::try_from(bytes).ok()?));
+    let Some(piece) = piece else {
+        return Ok(());
+    };
+
+    let mut found = vec![0; piece.len()];
+    file.read_exact_at(&mut found, before)?;
+    if found == piece {
+        file.set_len(before)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -207,6 +227,26 @@ mod tests {
         for (line, text) in lines[1..].iter().zip(["a", "b"]) {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             assert_eq!(line["text"], text);
+        }
+    }
+
+    #[test]
+    fn only_a_piece_of_the_own_line_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.ndjson");
+        let left = |written: &str| {
+            fs::write(&path, written).unwrap();
+            let file = File::options().read(true).append(true).open(&path).unwrap();
+            take_back(&file, 3, b"line\n").unwrap();
+            fs::read_to_string(&path).unwrap()
+        };
+
+        for piece in ["", "li", "line\n"] {
+            assert_eq!(left(&format!("is\n{piece}")), "is\n");
+        }
+        // Another process has written behind it or before it, or emptied the file.
+        for other in ["is\nline\nother\n", "is\nother", "is\na\n", "i", ""] {
+            assert_eq!(left(other), other);
         }
     }
 
