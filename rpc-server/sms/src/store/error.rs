@@ -9,6 +9,9 @@ use rusqlite::ErrorCode;
 
 use crate::states::State;
 
+/// Lets an outbox take the key that it finds at its next start.
+const FORGET_KEY: &str = "DELETE FROM meta WHERE name = 'key_check'";
+
 /// The reason that the outbox did not do what it was asked for.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -36,7 +39,19 @@ pub enum StoreError {
     /// The file is a database of another program.
     Foreign(PathBuf),
     /// The key of the numbers is missing, and the outbox has numbers.
-    KeyMissing(PathBuf),
+    KeyMissing {
+        /// The file of the key.
+        key: PathBuf,
+        /// The file of the outbox.
+        outbox: PathBuf,
+    },
+    /// The key of the numbers is that of another outbox, and this one has numbers.
+    KeyOfAnother {
+        /// The file of the key.
+        key: PathBuf,
+        /// The file of the outbox.
+        outbox: PathBuf,
+    },
     /// The disk is full.
     Full,
     /// More transitions wait for the disk than may.
@@ -161,12 +176,21 @@ impl fmt::Display for StoreError {
                 "{} is a database of another program; set another `data` in [sms]",
                 file.display()
             ),
-            Self::KeyMissing(file) => write!(
+            Self::KeyMissing { key, outbox } => write!(
                 f,
                 "{0} is missing, and the SMS outbox has messages or opt-outs, whose numbers only this key finds; restore it \
                  from a backup. If it is lost, a new one loses all opt-outs and the counts of limits: \
-                 (umask 077; head -c 32 /dev/urandom >{0})",
-                file.display()
+                 (umask 077; head -c 32 /dev/urandom >{0}) && sqlite3 {1} \"{FORGET_KEY}\"",
+                key.display(),
+                outbox.display()
+            ),
+            Self::KeyOfAnother { key, outbox } => write!(
+                f,
+                "{} is the key of another SMS outbox, and {1} has messages or opt-outs, whose numbers only its own key finds; \
+                 restore that from a backup. If it is lost, this one can take its place, which loses all opt-outs and the \
+                 counts of limits: sqlite3 {1} \"{FORGET_KEY}\"",
+                key.display(),
+                outbox.display()
             ),
             Self::Full => f.write_str("the disk of the SMS outbox is full; free some of it"),
             Self::Busy => f.write_str("too much waits to be written to the SMS outbox; send more slowly"),

@@ -5,10 +5,12 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use rpc_server::{create_durable_dir, sync_dir};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::StoreError;
 use super::schema;
@@ -38,7 +40,8 @@ impl Opened {
         create(file).map_err(StoreError::io("open", file))?;
 
         let connection = schema::open(file)?;
-        let key = key(&beside(file, "key"), &connection)?;
+        let key = key(file, &connection)?;
+        check_key(file, &key, &connection)?;
         Ok(Self {
             connection,
             key,
@@ -88,7 +91,8 @@ fn lock(path: &Path) -> Result<File, StoreError> {
 
 /// The key of the HMACs that stand for numbers. A new outbox gets one, on disk before it is used. For one that has numbers
 /// already, no other key will do: it would find no opt-outs, and the messages of no number.
-fn key(path: &Path, connection: &Connection) -> Result<hmac::Key, StoreError> {
+fn key(outbox: &Path, connection: &Connection) -> Result<hmac::Key, StoreError> {
+    let path = &beside(outbox, "key");
     let bytes = match fs::read(path) {
         Ok(bytes) if bytes.len() == KEY_BYTES => bytes,
         Ok(_) => {
@@ -98,7 +102,10 @@ fn key(path: &Path, connection: &Connection) -> Result<hmac::Key, StoreError> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             if schema::has_numbers(connection)? {
-                return Err(StoreError::KeyMissing(path.to_owned()));
+                return Err(StoreError::KeyMissing {
+                    key: path.to_owned(),
+                    outbox: outbox.to_owned(),
+                });
             }
             make_key(path)?
         }
@@ -106,6 +113,41 @@ fn key(path: &Path, connection: &Connection) -> Result<hmac::Key, StoreError> {
     };
 
     Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+}
+
+/// Refuses the key of another outbox, which an outbox with numbers tells by a value that only its own key gives. One that
+/// has no such value yet, or no numbers, takes the key that it finds.
+fn check_key(outbox: &Path, key: &hmac::Key, connection: &Connection) -> Result<(), StoreError> {
+    let value = check_value(key);
+    let known: Option<String> = connection
+        .query_row(
+            "SELECT value FROM meta WHERE name = 'key_check'",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if known.as_ref() == Some(&value) {
+        return Ok(());
+    }
+
+    if known.is_some() && schema::has_numbers(connection)? {
+        return Err(StoreError::KeyOfAnother {
+            key: beside(outbox, "key"),
+            outbox: outbox.to_owned(),
+        });
+    }
+    connection.execute(
+        "INSERT OR REPLACE INTO meta (name, value) VALUES ('key_check', ?1)",
+        [value],
+    )?;
+    Ok(())
+}
+
+/// A value that tells a key from others, and says nothing of it or of any number.
+fn check_value(key: &hmac::Key) -> String {
+    let tag = hmac::sign(key, b"the key of this outbox");
+    // Half of it is enough, as for the names of numbers.
+    BASE64_STANDARD.encode(&tag.as_ref()[..16])
 }
 
 fn make_key(path: &Path) -> Result<Vec<u8>, StoreError> {

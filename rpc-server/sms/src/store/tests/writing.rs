@@ -66,7 +66,10 @@ async fn an_outbox_with_numbers_is_not_opened_without_their_key_and_is_again_wit
         .unwrap();
     std::fs::remove_file(&key).unwrap();
     let refused = open(&mut outbox).err().unwrap();
-    assert!(matches!(refused, StoreError::KeyMissing(_)), "{refused}");
+    assert!(
+        matches!(refused, StoreError::KeyMissing { .. }),
+        "{refused}"
+    );
     assert!(refused.to_string().contains("restore it from a backup"));
     assert!(!key.exists());
 
@@ -82,7 +85,54 @@ async fn an_outbox_with_numbers_is_not_opened_without_their_key_and_is_again_wit
     outbox.accepted(message("hello")).await;
     std::fs::remove_file(&key).unwrap();
     let refused = open(&mut outbox).err().unwrap();
-    assert!(matches!(refused, StoreError::KeyMissing(_)), "{refused}");
+    assert!(
+        matches!(refused, StoreError::KeyMissing { .. }),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn an_outbox_is_opened_only_by_its_own_key_once_it_has_numbers() {
+    let mut outbox = Outbox::new();
+    let key = outbox.dir.path().join("sms.key");
+    let other = [7; 32];
+    let refusal = |outbox: &mut Outbox| {
+        outbox.store = None;
+        let opened = Store::open(&outbox.file(), StoreConfig::default(), NOW);
+        opened.err().expect("the key is another one").to_string()
+    };
+    let forget = |outbox: &mut Outbox| {
+        outbox.store = None;
+        let connection = rusqlite::Connection::open(outbox.file()).unwrap();
+        let deleted = connection.execute("DELETE FROM meta WHERE name = 'key_check'", []);
+        assert_eq!(deleted, Ok(1));
+    };
+
+    // An empty one has nothing that belongs to the key.
+    outbox.store = None;
+    std::fs::write(&key, [8; 32]).unwrap();
+    outbox.reopen(NOW);
+    outbox.accepted(message("hello")).await;
+
+    std::fs::write(&key, other).unwrap();
+    let refused = refusal(&mut outbox);
+    assert!(
+        refused.contains("sms.key is the key of another SMS outbox") && refused.contains("backup"),
+        "{refused}"
+    );
+    std::fs::write(&key, [8; 32]).unwrap();
+    outbox.reopen(NOW);
+
+    // One of an earlier version does not know its key, and learns it at its next start.
+    forget(&mut outbox);
+    outbox.reopen(NOW);
+    std::fs::write(&key, other).unwrap();
+    assert_eq!(refusal(&mut outbox), refused);
+
+    // A lost key is replaced as the message says.
+    assert!(refused.contains("DELETE FROM meta WHERE name = 'key_check'"));
+    forget(&mut outbox);
+    outbox.reopen(NOW);
 }
 
 #[tokio::test]
