@@ -6,8 +6,10 @@ import { Call } from "./connection.js";
 import { Code, RpcError } from "./errors.js";
 import * as frames from "./frames.js";
 
-// Calls in a row that bring no item, before a stream that is resumable fails.
+// Calls in a row that bring no item and are not open for long, before a stream that is resumable fails.
 const REOPENINGS_MAX = 16;
+// A call that was open for longer counts as one that brought an item: the server was there, and had nothing to say.
+const OPEN_LONG_MS = 30_000;
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
@@ -18,7 +20,7 @@ export class Resumption {
   #settings;
   // The params that the last item stands for, once there was one.
   #cursor = undefined;
-  // Calls since the last item.
+  // Calls since the last item, or since the last one that was open for long.
   #reopenings = 0;
 
   constructor(params, members, settings) {
@@ -33,6 +35,11 @@ export class Resumption {
     if (isObject(item) && this.#members.every(([cursor]) => Object.hasOwn(item, cursor))) {
       this.#cursor = Object.fromEntries(this.#members.map(([cursor, param]) => [param, item[cursor]]));
     }
+  }
+
+  /** Notes for how long a call was open that was lost. */
+  wasOpen(ms) {
+    if (ms > OPEN_LONG_MS) this.#reopenings = 0;
   }
 
   /** Whether a call that has failed so is made again; counts it. */
@@ -118,7 +125,9 @@ export class Stream {
 
   #callOn(connection) {
     const { streamCredit, streamBytesMax } = this.#settings;
+    const began = performance.now();
     const call = new Call((error, data) => {
+      if (error !== undefined) this.#resumption?.wasOpen(performance.now() - began);
       // A command with one result is taken for a stream of one item.
       if (error === undefined && data !== null) this.#items.push({ item: data, size: 0 });
       this.#failed = error;

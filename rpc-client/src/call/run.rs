@@ -192,15 +192,14 @@ impl Command<'_> {
         if let Some(series) = series {
             self.back_off(series.reopenings(), deadline).await;
         }
-        let timing = self.options().timing();
-        if let Some(timing) = timing {
+        if let Some(timing) = self.options().timing() {
             timing.set(None);
         }
 
         // Without an id it could not be given credit.
         self.start(&mut request, CallKind::Stream, deadline, &[])
             .await
-            .map(|attempt| attempt.into_items(timing.cloned()))
+            .map(|attempt| attempt.into_items(series.cloned()))
     }
 
     /// Waits before a call that follows as many which were lost without a result, but not past its deadline.

@@ -8,7 +8,8 @@ use std::task::{self, Poll, Waker, ready};
 
 use futures::Stream;
 use rpc_core::frame::fast::Settled;
-use rpc_core::{LastTiming, RawJson, Request};
+use rpc_core::scope::Series;
+use rpc_core::{RawJson, Request};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -222,11 +223,11 @@ impl Attempt {
         self.pending.deadline()
     }
 
-    /// The items that the call answers with, behind which its timing is put there.
-    pub(crate) fn into_items(self, timing: Option<LastTiming>) -> Items {
+    /// The items that the call answers with. Its series is told of the call's end.
+    pub(crate) fn into_items(self, series: Option<Arc<Series>>) -> Items {
         let guard = self.guard.map(InFlightGuard::without_latency);
         Items {
-            stream: PendingStream::new(self.pending, timing),
+            stream: PendingStream::new(self.pending, series),
             _guard: guard,
         }
     }

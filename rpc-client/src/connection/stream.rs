@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::Stream;
+use rpc_core::RawJson;
 use rpc_core::frame::BadReply;
 use rpc_core::frame::encode_credit;
 use rpc_core::frame::fast::UnverifiedItem;
-use rpc_core::{LastTiming, RawJson};
+use rpc_core::scope::Series;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::CallEnd;
 use super::in_flight::{Data, Failure, Progress};
@@ -109,8 +112,9 @@ pub(crate) struct PendingStream {
     /// Half of the credit: that many items are paid back together, so that there are few such frames, and the server
     /// never runs dry.
     credit_step: u64,
-    /// Where the timing of the call goes.
-    timing: Option<LastTiming>,
+    /// Is told of the call's end.
+    series: Option<Arc<Series>>,
+    began: Instant,
 }
 
 /// What a stream has come to.
@@ -122,14 +126,15 @@ enum Next {
 }
 
 impl PendingStream {
-    pub(crate) fn new(call: PendingCall, timing: Option<LastTiming>) -> Self {
+    pub(crate) fn new(call: PendingCall, series: Option<Arc<Series>>) -> Self {
         let credit = call.connection.0.common.config.limits.stream_credit;
         Self {
             call,
             hand: VecDeque::new(),
             taken_since_credit: 0,
             credit_step: credit.div_ceil(2).max(1),
-            timing,
+            series,
+            began: Instant::now(),
         }
     }
 
@@ -212,8 +217,13 @@ impl PendingStream {
                 (Some(Err(error)), told)
             }
         };
-        if let Some(timing) = &self.timing {
-            timing.set(told);
+        if let Some(series) = &self.series {
+            if matches!(item, Some(Err(_))) {
+                series.was_open(self.began.elapsed());
+            }
+            if let Some(timing) = series.timing() {
+                timing.set(told);
+            }
         }
         Poll::Ready(Next::End(item))
     }

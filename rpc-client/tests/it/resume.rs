@@ -310,6 +310,59 @@ async fn a_stream_goes_on_over_another_connection_when_its_own_retires() {
     assert_eq!(breaks.load(Ordering::Relaxed), 0);
 }
 
+#[service]
+trait Rare {
+    /// The time of the first item above `after`, in hours since the service began.
+    #[rpc(
+        cmdid = 102,
+        idempotent,
+        no_timeout,
+        resumable(cursor = "n", param = "after")
+    )]
+    fn watch(&self, after: u64) -> impl Stream<Item = Result<Number, Status>> + Send;
+}
+
+struct Hourly {
+    began: Instant,
+}
+
+impl Rare for Hourly {
+    fn watch(&self, after: u64) -> impl Stream<Item = Result<Number, Status>> + Send {
+        let n = after + 1;
+        let at = self.began + Duration::from_secs(n * 3_600);
+        stream::once(async move {
+            tokio::time::sleep_until(at).await;
+            Ok(Number { n })
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_an_item_outlives_any_number_of_connections_that_retire() {
+    // The ages of 60 connections.
+    let began = Instant::now();
+    let mut config = Config::default();
+    config.drain.connection_age_max_ms = 60_000;
+    let router = Router::new().serve(RareServer(Hourly { began })).unwrap();
+    let server = Server::builder().config(config).router(router);
+    let handle = server.bind().await.unwrap().handle();
+    let connections = Arc::<AtomicUsize>::default();
+
+    let counted = Arc::clone(&connections);
+    let connect = move |_: String| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(handle.serve_connection(theirs, "test"));
+        std::future::ready(Ok(ours))
+    };
+    let client = Client::builder("far").connector(connect).build();
+    let mut items = RareClient::new(client).watch(0).await.unwrap();
+
+    assert_eq!(items.next().await.unwrap().unwrap().n, 1);
+    assert_eq!(began.elapsed().as_secs(), 3_600);
+    assert!(connections.load(Ordering::Relaxed) > 40);
+}
+
 #[test]
 fn describe_tells_the_members_of_the_cursor() {
     let [follow, once] = &NumbersService::descriptors()[..] else {

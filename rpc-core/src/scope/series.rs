@@ -2,9 +2,13 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::LastTiming;
+
+/// A call that was open for longer counts as one that brought an item: about the time of all back-offs of a stream, so
+/// that such calls cost a server less than the tries of a stream that fails.
+const OPEN_LONG: Duration = Duration::from_secs(30);
 
 /// What the calls of one resumable stream share, or what there is to tell of one call. It travels with each of their
 /// requests through every layer to the client that sends them, which has a clock and a back-off.
@@ -12,7 +16,7 @@ use super::LastTiming;
 pub struct Series {
     timing: Option<LastTiming>,
     deadline: OnceLock<Instant>,
-    /// Calls since the last item, without the first call of the stream.
+    /// Calls since the last item, or since the last one that was open for long, without the first call of the stream.
     reopenings: AtomicU32,
 }
 
@@ -35,6 +39,14 @@ impl Series {
         *self.deadline.get_or_init(|| of_this_call)
     }
 
+    /// A call of the stream was lost that was open for this time. After more than 30 s the server was there: the stream
+    /// had nothing to say, and the calls before this one do not count any more.
+    pub fn was_open(&self, time: Duration) {
+        if time > OPEN_LONG {
+            self.has_gone_on();
+        }
+    }
+
     /// How many calls before this one were lost without an item: what a client's back-off grows with. 0 for the first
     /// call of the stream.
     pub fn reopenings(&self) -> u32 {
@@ -50,5 +62,22 @@ impl Series {
     /// An item came.
     pub(crate) fn has_gone_on(&self) {
         self.reopenings.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_was_open_for_long_counts_as_one_that_brought_an_item() {
+        let series = Series::default();
+        series.reopen();
+        series.reopen();
+
+        series.was_open(OPEN_LONG);
+        assert_eq!(series.reopenings(), 2);
+        series.was_open(OPEN_LONG + Duration::from_millis(1));
+        assert_eq!(series.reopenings(), 0);
     }
 }

@@ -15,8 +15,8 @@ use crate::scope::Series;
 use crate::service::Service;
 use crate::status::{Code, Status};
 
-/// Calls in a row that bring no item, before the stream fails: with the back-off of a client, those of about half a
-/// minute.
+/// Calls in a row that bring no item and are not open for long, before the stream fails: with the back-off of a client,
+/// those of about half a minute.
 const REOPENINGS_MAX: u32 = 16;
 
 /// The items of a call, and of those that go on where it was lost.
@@ -259,6 +259,7 @@ mod tests {
         assert_eq!(items.len(), 1);
         assert_eq!(asked.len(), 1 + REOPENINGS_MAX as usize);
     }
+
     /// What a stream comes to whose first calls fail so, and how often it was called.
     fn begin_behind(failures: &'static [Code]) -> (Result<(), Status>, usize) {
         let calls = Arc::<Mutex<usize>>::default();

@@ -17,8 +17,10 @@ from .settings import Settings
 
 Item = TypeVar("Item")
 
-# Calls in a row that bring no item, before a stream that is resumable fails.
+# Calls in a row that bring no item and are not open for long, before a stream that is resumable fails.
 _REOPENINGS_MAX = 16
+# A call that was open for longer, in seconds, counts as one that brought an item: the server was there, and had nothing to say.
+_OPEN_LONG = 30.0
 # What a server says of a place behind which it has no items any more.
 _GAPS = (Code.FAILED_PRECONDITION, Code.OUT_OF_RANGE)
 
@@ -26,7 +28,7 @@ _GAPS = (Code.FAILED_PRECONDITION, Code.OUT_OF_RANGE)
 class StreamCall(Call):
     """The items of a stream that its reader has not taken, and its end."""
 
-    __slots__ = ("items", "size", "credit", "size_max", "waiter", "error")
+    __slots__ = ("items", "size", "credit", "size_max", "waiter", "error", "began", "ended")
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
@@ -37,6 +39,7 @@ class StreamCall(Call):
         self.credit, self.size_max = connection.settings.stream_credit, connection.settings.stream_bytes_max
         self.waiter: asyncio.Future[None] | None = None
         self.error: RpcError | None = None
+        self.began = self.ended = connection.loop.time()
 
     def take_item(self, item: Any, size: int) -> RpcError | None:
         if len(self.items) > self.credit:
@@ -54,6 +57,7 @@ class StreamCall(Call):
             # A command with one result is taken for a stream of one item.
             self.items.append((data, 0))
         self.error = error
+        self.ended = self.connection.loop.time()
         self.wake()
 
     def wake(self) -> None:
@@ -75,7 +79,7 @@ class Resumption:
         self._begin, self._params, self._members, self._settings = begin, params, members, settings
         # The params that the last item stands for, once there was one.
         self._cursor: dict[str, object] = {}
-        # Calls since the last item.
+        # Calls since the last item, or since the last one that was open for long.
         self._reopenings = 0
 
     async def begin(self) -> StreamCall:
@@ -90,6 +94,11 @@ class Resumption:
         self._reopenings = 0
         if isinstance(item, dict) and all(cursor in item for cursor, _ in self._members):
             self._cursor = {param: item[cursor] for cursor, param in self._members}
+
+    def was_open(self, seconds: float) -> None:
+        """Notes for how long a call was open that was lost."""
+        if seconds > _OPEN_LONG:
+            self._reopenings = 0
 
     async def reopen(self, failed: RpcError) -> StreamCall:
         """The call that goes on. Raises the failure where the stream ends with it."""
@@ -167,6 +176,7 @@ class Stream(Generic[Item]):
         try:
             if self._resumption is None:
                 raise error
+            self._resumption.was_open(self.call.ended - self.call.began)
             call = await self._resumption.reopen(error)
         except RpcError as failure:
             # Told once; the stream is over behind it.

@@ -1,0 +1,68 @@
+"""Resumable streams of a server that does what a test says, on a loop whose time a test can set forward."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import unittest
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rpc_client import Client, Code, RpcError, Settings
+
+TAIL = 1006
+RESUMABLE = [("n", "after")]
+# As quick as tests want it.
+QUICK = Settings(
+    fail_fast_after_ms=200, reconnect_base_ms=1, reconnect_cap_ms=1, retry_base_ms=1, retry_cap_ms=1, ping_interval_ms=0
+)
+
+# Answers a request on its connection, which is closed behind it.
+Answer = Callable[[dict[str, Any], asyncio.StreamWriter], Awaitable[None]]
+
+
+class Streams(unittest.IsolatedAsyncioTestCase):
+    async def serve(self, answer: Answer, settings: Settings = QUICK) -> Client:
+        """A client of a server that answers one request of each connection."""
+
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            line = await reader.readline()
+            if line:
+                await answer(json.loads(line), writer)
+            writer.close()
+
+        server = await asyncio.start_server(take, "127.0.0.1", 0)
+        self.addCleanup(server.close)
+        host, port = server.sockets[0].getsockname()
+        client = Client(f"{host}:{port}", settings)
+        self.addAsyncCleanup(client.close)
+        return client
+
+    async def watch(self, open_s: float, lost: int) -> list[Any]:
+        """Reads a stream that is lost so often before its one item, each time after it was open for so long."""
+        loop, calls = asyncio.get_running_loop(), 0
+        real, ahead = loop.time, 0.0
+        loop.slow_callback_duration = 60
+        loop.time = lambda: real() + ahead  # type: ignore[method-assign]
+
+        async def answer(request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+            nonlocal calls, ahead
+            calls += 1
+            if calls <= lost:
+                ahead += open_s
+                return
+            for more in (',"data":{"n":7},"more":true', ""):
+                writer.write(f'{{"id":{request["id"]},"code":0{more}}}\n'.encode())
+            await writer.drain()
+
+        client = await self.serve(answer)
+        async with await client.stream(TAIL, {}, resumable=RESUMABLE) as stream:
+            return [item async for item in stream]
+
+    async def test_a_stream_without_an_item_outlives_any_number_of_calls_that_were_open_for_long(self) -> None:
+        self.assertEqual(await self.watch(31, 60), [{"n": 7}])
+
+    async def test_a_stream_that_is_lost_again_and_again_soon_fails(self) -> None:
+        with self.assertRaises(RpcError) as caught:
+            await self.watch(1, 60)
+        self.assertEqual(caught.exception.code, Code.UNAVAILABLE)
