@@ -44,7 +44,7 @@ pub struct ListenerSettings {
     /// Origins of web pages that may call over HTTP, for example `https://app.example`. A request with an `Origin` that
     /// is neither listed nor the listener's own is refused with 403.
     pub http_origins: Vec<String>,
-    /// Maximum time until the first good line of a connection, in milliseconds, instead of
+    /// Maximum time until the first good line (a valid request) of a connection, in milliseconds, instead of
     /// `accept.first_frame_timeout_ms`. 0: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_frame_timeout_ms: Option<u64>,

@@ -6,7 +6,7 @@ use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
 /// The beginning of a connection, from its acceptance to its first good line: its time limits, and limits on the number
-/// of connections in this phase.
+/// of connections in this phase. A good line is a valid request; every other line is a bad line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -20,8 +20,8 @@ pub struct Accept {
     /// the connection is answered with code 16 and closed.
     pub authentication_timeout_ms: u64,
     /// Maximum time from the beginning of a connection to the end of its first good line, in milliseconds. After that,
-    /// the connection is answered with code 4 and closed. 0: no limit, because a client may connect when it starts and
-    /// call much later. Set a limit on addresses that unknown clients can reach.
+    /// the connection is answered with code 4 and closed. 0: no limit. This is the default, because a client may
+    /// connect when it starts and call much later. Set a limit on addresses that unknown clients can reach.
     pub first_frame_timeout_ms: u64,
     /// Maximum number of refused connections that are told the reason at the same time. Further ones are closed without
     /// a reply.

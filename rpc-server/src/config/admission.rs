@@ -14,17 +14,18 @@ use super::jittered;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Admission {
-    /// Maximum number of calls in flight on all connections together, including ordered calls that wait for their turn.
-    /// Further calls do not run: they are answered with code 8, `rejected` and `retry_after_ms`. Built-in commands are
-    /// always answered. If several threads read calls at the same moment, a few more may run.
+    /// Maximum number of calls in flight on all connections together, including ordered calls (those without an `id`)
+    /// that wait for their turn. Further calls do not run: they are answered with code 8, `rejected` and
+    /// `retry_after_ms`. Built-in commands are always answered. If several threads read calls at the same moment, a few
+    /// more may run.
     pub in_flight_max: usize,
     /// Maximum number of calls in flight of one peer, on all of its connections together; 0: no limit. A peer is an
     /// identity or, for callers without one, an address; the addresses of an IPv6 /64 network count as one. Callers on
-    /// Unix sockets, or on streams that the program itself opens, are counted only if they have an identity. Further
-    /// calls are refused as at `admission.in_flight_max`. The default is a quarter of `admission.in_flight_max`.
+    /// Unix sockets are counted only if they have an identity. Further calls are refused as at
+    /// `admission.in_flight_max`. The default is a quarter of `admission.in_flight_max`.
     pub in_flight_per_peer: usize,
-    /// Maximum number of calls in flight on one connection, including ordered calls that wait for their turn. At the
-    /// limit the server stops reading from the connection.
+    /// Maximum number of calls in flight on one connection, including ordered calls (those without an `id`) that wait
+    /// for their turn. At the limit the server stops reading from the connection.
     pub in_flight_per_connection: usize,
     /// Whether the limit on calls in flight adapts to their latency, between `admission.adaptive_min` and
     /// `admission.in_flight_max`: it falls while calls take longer than without load, and rises while they do not. Use

@@ -22,7 +22,7 @@ pub struct Limits {
     pub make_room_after_ms: u64,
     /// Maximum number of open connections of one address; 0: no limit. The addresses of an IPv6 /64 network count as
     /// one, because one host usually gets a whole /64. Further connections are refused with code 8 and closed. Unix
-    /// sockets, and streams that the program itself opens, are not counted.
+    /// sockets are not counted.
     pub connections_per_address: usize,
     /// Maximum length of a request line in bytes, without its line break. A longer line is skipped, answered with code
     /// 8, and counts as a bad line.
@@ -36,10 +36,10 @@ pub struct Limits {
     /// connection.
     pub output_bytes_hard_max: usize,
     /// Maximum number of bytes that one connection holds: the line being read, the params of its calls in flight (also
-    /// of ordered ones that wait for their turn), results and items that are ready, and the output that waits. At the
-    /// limit the server stops reading from the connection, and a stream without credit does not look for its next item.
-    /// The server still handles lines that it has already read, as long as they are cancels, credits or built-in
-    /// commands; it stops at the first other call. At least `limits.frame_bytes_max` and
+    /// of calls without an `id` that wait for their turn), results and items that are ready, and the output that waits.
+    /// At the limit the server stops reading from the connection, and a stream without credit does not look for its
+    /// next item. The server still handles lines that it has already read, as long as they are cancels, credits or
+    /// built-in commands; it stops at the first other call. At least `limits.frame_bytes_max` and
     /// `limits.output_bytes_soft_max` together.
     pub connection_bytes_max: usize,
     /// Maximum number of bytes that all connections together hold, as `limits.connection_bytes_max` counts them. With

@@ -31,8 +31,8 @@ pub struct LoggerConfig {
     pub file_bytes_max: u64,
     /// Maximum number of older files that are kept besides the current one. If there are more, the oldest is deleted.
     pub files_max: u64,
-    /// How these lines appear on the console (standard error). "text" or "json": in this format, instead of in the
-    /// server's own log. "own": as the server's own log writes them.
+    /// How these lines appear on the console (standard error). "text" or "json": the logger writes them in this format,
+    /// and the server's own log leaves them out. "own": the server's own log writes them.
     pub console: ConsoleFormat,
     /// Maximum number of bytes of lines that wait for the file. Further lines are dropped, and the server's own log
     /// says how many. A slow disk does not delay calls.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Limits on lines that cost a peer nothing: bad lines, and lines that no other limit counts, such as pings and
-/// cancels. A connection that floods the server with them is slowed down, and then closed.
+/// Limits on lines that cost a peer nothing: bad lines (those that are not a valid request), and lines that no other
+/// limit counts, such as pings and cancels. A connection that floods the server with them is slowed down, and then
+/// closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]

@@ -5,8 +5,9 @@ use std::time::Duration;
 use rpc_core::config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// Time limits of lines, calls and replies: how long the server waits for a peer, and a peer for a handler. The limits
-/// before the first good line are in `accept`, and those at the end of a connection in `drain`.
+/// Time limits of lines, calls and replies: how long the server waits for bytes of a peer, and how long a peer waits
+/// for a handler. The limits before the first good line are in `accept`, and those at the end of a connection in
+/// `drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -17,8 +18,9 @@ pub struct Timeouts {
     /// Maximum time of a call in milliseconds, unless the caller's `timeout_ms` is shorter. After that, the handler is
     /// cancelled, and the call fails with code 4.
     pub handler_timeout_ms: u64,
-    /// Time without a request and without a call in flight, in milliseconds, after which a connection is asked to go
-    /// away, as at `drain.connection_age_max_ms`, also if no request has arrived on it yet; 0 keeps idle connections.
+    /// Idle time in milliseconds, without a request and without a call in flight, after which a connection is asked to
+    /// go away, as at `drain.connection_age_max_ms`. Unlike there, this also ends a connection on which no request has
+    /// arrived yet. 0: no limit.
     pub idle_timeout_ms: u64,
     /// Maximum time without progress in writing to a peer, in milliseconds. After that, the connection is cut.
     pub write_stall_timeout_ms: u64,

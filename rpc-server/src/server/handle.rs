@@ -119,7 +119,8 @@ impl ServerHandle {
 
     /// Serves one connection over any byte stream: an in-memory pipe, a serial line, TLS of your
     /// own. It drains with the server. `peer` names it in logs and in
-    /// [`Context::peer`](crate::Context::peer).
+    /// [`Context::peer`](crate::Context::peer). Its connection has no IP address, as one on a Unix socket: it does not
+    /// count for `limits.connections_per_address`, and for `admission.in_flight_per_peer` only if it has an identity.
     ///
     /// # Cancel safety
     /// Dropping the future cuts the connection and cancels its calls.

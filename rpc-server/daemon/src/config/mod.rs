@@ -59,8 +59,9 @@ pub struct DaemonConfig {
     /// Grants: the `commands` that each `identity` may call. As soon as there is one grant, calls without a grant are
     /// refused with code 7.
     pub grants: Vec<GrantSettings>,
-    /// Number of threads that serve TCP connections, each with its own share of them. 0: all connections are served by
-    /// one runtime, which has a thread for each core.
+    /// Number of worker threads for TCP connections. A connection stays on the thread that accepted it, and other
+    /// servers of the same user can listen on the same port. 0: the threads of one runtime, one for each core, share
+    /// all connections.
     pub workers: usize,
     /// Directory for all data. It is created if it is missing.
     pub data_dir: PathBuf,
@@ -76,8 +77,8 @@ pub struct DaemonConfig {
     /// Separate loggers for some commands. The log lines of these commands also go to a file of their own, which is
     /// rotated, or to the console in another format.
     pub loggers: Vec<LoggerConfig>,
-    /// Services to offer: "test" (cmdid 10000), "log" (1001-1007), "sms" (1101-1112), "conformance" (10001-10008, for
-    /// the vectors; not for production).
+    /// Services to offer: "test" (cmdid 10000), "log" (1001-1007), "sms" (1101-1112), "conformance" (10001-10008,
+    /// commands for the protocol tests in `conformance/`; not for production).
     pub services: Vec<ServiceName>,
     /// Limits of single commands. Each entry has a `cmdid`, and one or both of `in_flight_max` (calls that run at the
     /// same time) and `requests_per_second` (calls that begin in a second).
@@ -263,7 +264,7 @@ pub struct LogSettings {
     /// answered as soon as the system has the entry.
     pub fsync: bool,
     /// Time in seconds for which the `idempotency-key` of an append is remembered, also after a restart. A repeated
-    /// append that may be older is refused with code 9.
+    /// append whose first attempt may be longer ago than this is refused with code 9.
     pub dedup_age_s: u64,
     /// Maximum number of bytes that these keys take in memory. At the limit, the oldest keys are forgotten, and a
     /// repetition of their appends is refused with code 9.

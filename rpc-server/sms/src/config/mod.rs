@@ -28,8 +28,8 @@ pub use receipt::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmsSettings {
-    /// File of the outbox, under `data_dir`. The same directory has its lock file, and the secret key for the HMACs of
-    /// erased numbers.
+    /// Database file of the outbox, which stores all messages, under `data_dir`. The same directory has its lock file,
+    /// and the secret key for the HMACs of erased numbers.
     pub data: String,
     /// Country of numbers without a calling code. With "CN", 138… means +86138…. Empty: such numbers are refused.
     pub default_region: String,
@@ -50,13 +50,14 @@ pub struct SmsSettings {
     /// Maximum number of attempts for a message that gateways refuse temporarily. After the last one, the message is
     /// `failed`.
     pub attempts_max: u32,
-    /// Seconds for which a sent message waits for its receipt.
+    /// Seconds for which a sent message waits for its receipt. After that it stays `sent`, and has `"receipt":"none"`.
     pub receipt_wait_s: u64,
-    /// Seconds for which a text is kept after the end of its message.
+    /// Seconds for which a text is kept after its message has reached a final status, for example `delivered` or
+    /// `failed`.
     pub erase_text_after_s: u64,
     /// Days for which a phone number is kept. After that, only its HMAC is kept.
     pub erase_number_after_days: u32,
-    /// Days for which a message is kept after it has ended.
+    /// Days for which a message is kept after it has reached a final status.
     pub keep_days: u32,
     /// Identities with further rights: those in `all` may see and change the messages of all senders, those in
     /// `may_double` may resend a message that may have arrived, those in `reveal` may see numbers and texts.
@@ -64,14 +65,15 @@ pub struct SmsSettings {
     /// Listener for receipts that providers send over HTTP. `listen` is its address, for example "127.0.0.1:8891";
     /// empty: no listener. `allow_plaintext`: whether `listen` may be an address that other machines can reach.
     /// `public_url`: the address at which providers reach this listener, without a path, for example
-    /// `https://sms.example.net`; `{callback}` in requests begins with it.
+    /// `https://sms.example.net`. The placeholder `{callback}` in the requests of a gateway of kind `http` becomes an
+    /// address that begins with it.
     pub receipts: ReceiptsSettings,
     /// Settings for each class of messages. `priority`, 0 to 9, is for messages that name none; messages with a higher
     /// one are sent first. `expires_s`: seconds after which a message that still waits for a gateway is `expired`; 0:
-    /// never. `per_number` and `per_prefix`: maximum number of messages to one number, and to one calling code, per
-    /// time: "5/1h" means five in an hour, and further ones are refused with code 1103 or 1104. `quiet`, only for
-    /// marketing: `hours` at which no message is sent, for example "21:00-09:00", and their time `zone`, for example
-    /// "Asia/Shanghai".
+    /// never. `per_number`: maximum number of messages to one phone number in a time; "5/1h" means five in an hour, and
+    /// further ones are refused with code 1103. `per_prefix`: the same for all numbers with one calling code; further
+    /// ones are refused with code 1104. `quiet`, only for marketing: `hours` at which no message is sent, for example
+    /// "21:00-09:00", and their time `zone`, for example "Asia/Shanghai".
     pub class: ClassesSettings,
     /// Routes by country. Each has `country`, a list of countries, and `gateways`, which are tried in their order. The
     /// first route that matches is used. Without routes, all gateways are tried in the order of this file.
