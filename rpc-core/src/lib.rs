@@ -39,6 +39,7 @@
 //! | [`builtins`] | the built-in commands, from one table |
 //! | [`typed`] | what `#[service]` and `#[rpc_error]` expand to |
 //! | [`api`] | the commands of the daemon's services, as types |
+//! | [`durable`] | which file systems cannot sync directories |
 //! | [`printable`] | text from elsewhere, for a log or a terminal |
 //! | [`trace`] | the trace that a call belongs to |
 //! | [`backoff`] | exponential back-off with full jitter |
@@ -61,6 +62,7 @@ pub mod builtins;
 pub mod codec;
 pub mod config;
 pub mod descriptor;
+pub mod durable;
 /// Documents of the project, for readers of this documentation.
 #[cfg(all(doc, not(doctest)))]
 pub mod documents {

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use rpc_core::durable::cannot_sync_dirs;
+
 /// Makes a directory and those above it, as far as they are missing, and their names durable: what is in a directory is lost
 /// with its name. New ones are for their user alone. It blocks.
 ///
@@ -61,17 +63,9 @@ fn sync_name(dir: &Path) -> io::Result<()> {
 /// All others of the file system: the names may be lost with the power.
 pub fn sync_dir(dir: &File) -> io::Result<()> {
     match dir.sync_all() {
-        Err(error) if is_unable(&error) => Ok(()),
+        Err(error) if cannot_sync_dirs(&error) => Ok(()),
         synced => synced,
     }
-}
-
-/// Whether a file system says that it cannot sync directories at all.
-fn is_unable(error: &io::Error) -> bool {
-    // EBADF has no name in the standard library; every Unix has this number for it.
-    const EBADF: i32 = 9;
-    let kinds = [io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported];
-    kinds.contains(&error.kind()) || error.raw_os_error() == Some(EBADF)
 }
 
 #[cfg(test)]
@@ -106,16 +100,6 @@ mod tests {
         assert!(above.sync_all().is_err(), "it has learned to sync");
         sync_dir(&above).unwrap();
         create_durable_dir(Path::new("/proc/self/task")).unwrap();
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn only_what_says_that_it_is_unable_is_let_pass() {
-        let unable = |number| is_unable(&io::Error::from_raw_os_error(number));
-        let (ebadf, einval, enosys, eopnotsupp) = (9, 22, 38, 95);
-        assert!([ebadf, einval, enosys, eopnotsupp].into_iter().all(unable));
-        let (eio, eacces, enospc, erofs) = (5, 13, 28, 30);
-        assert!(![eio, eacces, enospc, erofs].into_iter().any(unable));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rpc_core::durable::cannot_sync_dirs;
 use serde::{Deserialize, Serialize};
 
 use super::lines::{BATCH_BYTES_MAX, Origin};
@@ -182,9 +183,7 @@ impl StateFile {
         file.write_all(b"\n")?;
         file.sync_data()?;
         std::fs::rename(&new, &self.path)?;
-
-        let parent = self.path.parent().filter(|it| !it.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        sync_name(&self.path)
     }
 
     /// Whether this is one of the files of the state, which are not to be sent.
@@ -198,8 +197,30 @@ impl StateFile {
     }
 }
 
+/// Makes the name of a file durable, if its file system can do that.
+fn sync_name(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    match File::open(parent.unwrap_or(Path::new(".")))?.sync_all() {
+        Err(error) if cannot_sync_dirs(&error) => Ok(()),
+        synced => synced,
+    }
+}
+
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_file_may_be_on_a_file_system_that_cannot_sync_directories() {
+        let dir = File::open("/proc/self").unwrap();
+        assert!(dir.sync_all().is_err(), "it has learned to sync");
+        sync_name(Path::new("/proc/self/state")).unwrap();
+        assert!(sync_name(Path::new("/nonexistent/state")).is_err());
+    }
 }
