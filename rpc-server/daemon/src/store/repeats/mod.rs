@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::LogConfig;
 use super::entry::EntryRef;
 use super::lines::{Lines, Sequence, leading_seq};
-use super::segment::{self, SegmentFile};
+use super::segment::{self, SegmentFile, accept_but_for_newline};
 
 pub(super) use hash::{EntriesHash, text_hash};
 pub(crate) use keys::Once;
@@ -182,6 +182,14 @@ impl Repeats {
         let mut replayed = Replayed::Whole;
 
         while let Some(line) = lines.next()? {
+            if !line.whole {
+                // Without its end it was not acknowledged, as in the newest segment.
+                if let Some(entry) = accept_but_for_newline(&mut sequence, &line) {
+                    self.replay(&entry);
+                }
+                break;
+            }
+
             let is_next = sequence.accept(leading_seq(line.text), line.bytes);
             let Some(text) = str::from_utf8(line.text).ok().filter(|_| is_next) else {
                 replayed = Replayed::Damaged;

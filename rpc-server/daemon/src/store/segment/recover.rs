@@ -291,7 +291,10 @@ fn accept<'a>(sequence: &mut Sequence, line: &Line<'a>) -> Option<EntryRef<'a>> 
 
 /// Takes a last line in which the newline has become another byte: that entry may have been acknowledged. One
 /// that merely lacks its newline cannot have been, also if the space before that is there by which it begins a write.
-fn accept_but_for_newline<'a>(sequence: &mut Sequence, line: &Line<'a>) -> Option<EntryRef<'a>> {
+pub(in crate::store) fn accept_but_for_newline<'a>(
+    sequence: &mut Sequence,
+    line: &Line<'a>,
+) -> Option<EntryRef<'a>> {
     let (last, text) = line.text.split_last()?;
     if *last == b' ' {
         return None;
