@@ -44,13 +44,14 @@ pub(in crate::store) fn pack(packing: &Packing<'_>, new: &Path) -> io::Result<Op
 
 fn try_to_pack(packing: &Packing<'_>, new: &Path) -> io::Result<Option<u64>> {
     let plain = File::open(packing.plain)?;
-    let written = plain.metadata()?.modified()?;
     let file = create(new)?;
 
     let Some(bytes) = write(packing, &plain, &file)? else {
         return Ok(None);
     };
-    file.set_modified(written)?;
+    file.sync_data()?;
+    // Only now, as the time may have been corrected meanwhile.
+    file.set_modified(plain.metadata()?.modified()?)?;
     file.sync_all()?;
     Ok(Some(bytes))
 }

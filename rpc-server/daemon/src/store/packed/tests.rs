@@ -266,6 +266,25 @@ fn a_compressed_file_has_the_time_of_the_plain_one_and_each_frame_is_followed_by
 }
 
 #[test]
+fn a_time_that_is_corrected_during_the_compression_is_that_of_the_compressed_file() {
+    let file = File::new(lines(600), Vec::new());
+    let plain = file.dir.path().join("plain");
+    let corrected = std::time::SystemTime::now() + Duration::from_secs(7200);
+    let correct = |_| {
+        let opened = fs::File::options().append(true).open(&plain).unwrap();
+        opened.set_modified(corrected).unwrap();
+    };
+
+    let packing = Packing {
+        pause: &correct,
+        ..file.packing(&plain, &never)
+    };
+    pack(&packing, &file.packed()).unwrap().unwrap();
+    let packed = fs::metadata(file.packed()).unwrap();
+    assert_eq!(packed.modified().unwrap(), corrected);
+}
+
+#[test]
 fn a_damaged_frame_is_found_by_each_offset_of_its_content() {
     let file = File::new(lines(5 << 20), Vec::new());
     file.pack(&never).unwrap();
