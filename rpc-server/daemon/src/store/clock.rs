@@ -48,6 +48,8 @@ pub(super) struct Steps {
     time: SystemTime,
     steady: Duration,
     began: Instant,
+    /// How far it was set back, and not forward again since.
+    set_back: Duration,
 }
 
 impl Steps {
@@ -58,17 +60,30 @@ impl Steps {
             steady: steady(began),
             clock,
             began,
+            set_back: Duration::ZERO,
         }
     }
 
-    /// How far the clock was set forward since it was asked last, if it was.
+    /// How far the clock was set forward since it was asked last, if it was. One that is put right again after it was set back
+    /// was not: what was written before that has the right times.
     pub(super) fn forward(&mut self) -> Option<Duration> {
         let before = (self.time, self.steady);
         (self.time, self.steady) = (self.clock.now(), steady(self.began));
 
         let passed = self.steady.checked_sub(before.1)?;
-        let step = self.time.duration_since(before.0 + passed).ok()?;
-        (step >= STEP_MIN).then_some(step)
+        let step = match self.time.duration_since(before.0 + passed) {
+            Ok(step) => step,
+            Err(back) => {
+                if back.duration() >= STEP_MIN {
+                    self.set_back = self.set_back.saturating_add(back.duration());
+                }
+                return None;
+            }
+        };
+
+        let beyond = step.saturating_sub(self.set_back);
+        self.set_back = self.set_back.saturating_sub(step);
+        (beyond >= STEP_MIN).then_some(beyond)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use super::super::clock::Clock;
+use super::super::clock::{Clock, Steps};
 use super::super::segments::Segments;
 use super::keys::append_once;
 use super::*;
@@ -324,6 +324,27 @@ async fn what_was_written_before_the_clock_was_set_forward_is_as_old_as_it_is() 
         let age = SystemTime::now().duration_since(fs::metadata(path).unwrap().modified().unwrap());
         assert!(age.is_ok_and(|age| age < 2 * HOUR), "{}", path.display());
     }
+}
+
+#[test]
+fn a_clock_that_was_set_back_and_is_put_right_again_was_not_set_forward() {
+    let hand = Hand::default();
+    hand.set_back(20 * DAY);
+    let mut steps = Steps::of(Clock::Behind(Arc::clone(&hand.behind_ms)));
+    let mut forward_to = |behind: Duration| {
+        hand.set_back(behind);
+        let days = steps.forward()?.as_secs_f64() / DAY.as_secs_f64();
+        Some(days.round())
+    };
+
+    // Back by ten days, and right again, also in two steps.
+    for behind in [30, 20, 22, 30, 25, 20] {
+        assert_eq!(forward_to(behind * DAY), None);
+    }
+    // Forward as it should be, and further than it was set back.
+    assert_eq!(forward_to(15 * DAY), Some(5.0));
+    assert_eq!(forward_to(20 * DAY), None);
+    assert_eq!(forward_to(Duration::ZERO), Some(15.0));
 }
 
 #[tokio::test]
