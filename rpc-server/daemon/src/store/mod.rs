@@ -27,7 +27,8 @@
 //! - A segment that is not what the writer has left (its length, its names, which file it is) is not written to: the
 //!   next one begins, and the log says so. The same holds for what a store finds that was closed before.
 //! - Only bytes after the last newline of the newest segment, a batch at its end of which lines are missing, and what lies
-//!   behind zeros in a write that was not synced, are ever cut off. Any other line that makes no
+//!   behind zeros in a write that was not synced, are ever cut off; and of an older segment, a torn line or a batch in part at
+//!   its end, which a write has left that failed and was not taken back. Any other line that makes no
 //!   sense stays in its file, is reported once, counted, and left out when reading; a number it may have held
 //!   is not given out again. A changed byte that leaves a line an entry cannot be noticed.
 //!

@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::LogConfig;
 use super::entry::EntryRef;
 use super::lines::{Lines, Sequence, leading_seq};
 use super::segment::{self, SegmentFile, accept_but_for_newline};
+use super::{Durability, LogConfig};
 
 pub(super) use hash::{EntriesHash, text_hash};
 pub(crate) use keys::Once;
@@ -42,6 +42,8 @@ pub(super) struct Repeats {
     pub(super) producers: Arc<Producers>,
     /// The last batch that was read, with the number of its first entry, until it is known to be whole.
     pending: Option<(BatchOf, u64)>,
+    /// Whether what is cut off has to stay so after a loss of power.
+    durability: Durability,
     /// Whether all is known that the process before knew.
     is_complete: bool,
 }
@@ -62,6 +64,7 @@ impl Repeats {
         let mut repeats = Self {
             producers: Arc::new(Producers::new(now)),
             pending: None,
+            durability: config.durability(),
             keys: Arc::new(Keys::new(config.dedup_age, config.dedup_bytes_max, now)),
             is_complete: false,
         };
@@ -173,19 +176,22 @@ impl Repeats {
         is_all
     }
 
-    /// Learns from a whole segment, whose numbers go up to `last`.
+    /// Learns from a whole segment, whose numbers go up to `last`. What a write that failed has left of a line or of a batch at
+    /// its end is cut off, as recovery does with the newest one: it was not acknowledged, and may be sent again.
     fn replay_segment(&mut self, dir: &Path, first: u64, last: u64) -> io::Result<Replayed> {
         let file = SegmentFile::find(dir, first)?;
         let len = file.len()?;
         let mut lines = Lines::new(&file, 0, len, BLOCK_BYTES)?;
         let mut sequence = Sequence::new(first, last);
         let mut replayed = Replayed::Whole;
+        let mut kept = len;
+        let mut batch = BatchBegin::default();
 
         while let Some(line) = lines.next()? {
             if !line.whole {
-                // Without its end it was not acknowledged, as in the newest segment.
-                if let Some(entry) = accept_but_for_newline(&mut sequence, &line) {
-                    self.replay(&entry);
+                match accept_but_for_newline(&mut sequence, &line) {
+                    Some(entry) => self.replay(&entry),
+                    None => kept = line.offset,
                 }
                 break;
             }
@@ -193,6 +199,7 @@ impl Repeats {
             let is_next = sequence.accept(leading_seq(line.text), line.bytes);
             let Some(text) = str::from_utf8(line.text).ok().filter(|_| is_next) else {
                 replayed = Replayed::Damaged;
+                batch.is_damaged = true;
                 continue;
             };
             // Most lines have nothing to tell, and need not be taken apart.
@@ -201,9 +208,15 @@ impl Repeats {
                 continue;
             }
 
-            match EntryRef::parse(line.text) {
-                Some(entry) => self.replay(&entry),
-                None => replayed = Replayed::Damaged,
+            if let Some(entry) = EntryRef::parse(line.text) {
+                self.replay(&entry);
+                let pending = self.pending.as_ref();
+                if pending.is_some_and(|(_, first)| *first == entry.seq) {
+                    batch = BatchBegin::at(line.offset);
+                }
+            } else {
+                replayed = Replayed::Damaged;
+                batch.is_damaged = true;
             }
         }
 
@@ -216,8 +229,31 @@ impl Repeats {
         {
             self.learn_pending();
         }
-        self.pending = None;
+        if self.pending.take().is_some() && !batch.is_damaged {
+            kept = batch.offset;
+        }
+
+        if kept < len && matches!(file, SegmentFile::Plain(_)) {
+            segment::cut_left_behind(dir, first, kept, self.durability);
+        }
         Ok(replayed)
+    }
+}
+
+/// Where the last batch of a segment begins.
+#[derive(Debug, Default)]
+struct BatchBegin {
+    offset: u64,
+    /// Whether a line behind that makes no sense: it may be one of the batch.
+    is_damaged: bool,
+}
+
+impl BatchBegin {
+    fn at(offset: u64) -> Self {
+        Self {
+            offset,
+            is_damaged: false,
+        }
     }
 }
 

@@ -128,6 +128,7 @@ fn a_snapshot_keeps_what_is_known_and_what_was_forgotten() {
     let mut repeats = Repeats {
         producers: Arc::new(Producers::new(now)),
         pending: None,
+        durability: Durability::Process,
         keys: keys_of(3, room, now),
         is_complete: true,
     };
@@ -163,6 +164,7 @@ fn a_snapshot_with_any_byte_changed_or_cut_off_is_not_believed() {
     let repeats = Repeats {
         producers: producers_of(&[("p", 3), ("q", 5)], now),
         pending: None,
+        durability: Durability::Process,
         keys: keys_of(3, 1 << 20, now),
         is_complete: true,
     };
@@ -196,6 +198,7 @@ fn snapshots_of_segments_that_are_not_the_newest_are_deleted() {
     let repeats = Repeats {
         producers: Arc::new(Producers::new(Instant::now())),
         pending: None,
+        durability: Durability::Process,
         keys: keys_of(1, 1 << 20, Instant::now()),
         is_complete: true,
     };
@@ -365,6 +368,7 @@ fn no_snapshot_is_written_while_something_that_failed_may_be_in_the_files() {
     let mut repeats = Repeats {
         producers: producers_of(&[("p", 3)], now),
         pending: None,
+        durability: Durability::Process,
         keys: keys_of(3, 1 << 20, now),
         is_complete: true,
     };

@@ -21,7 +21,9 @@ pub(super) use file::SegmentFile;
 pub(super) use names::{Form, SEQ_MAX, beside, modified, parse, path, path_of, path_there};
 #[cfg(test)]
 pub(super) use recover::stand_in;
-pub(super) use recover::{Recovered, RecoveredClosed, accept_but_for_newline, recover_closed};
+pub(super) use recover::{
+    Recovered, RecoveredClosed, accept_but_for_newline, cut_left_behind, recover_closed,
+};
 
 /// Permissions of the store's files: what is logged is not for all users of the machine.
 pub(super) const FILE_MODE: u32 = 0o600;

@@ -157,6 +157,40 @@ pub(in crate::store) fn recover_closed(
     })
 }
 
+/// Cuts off what a write that failed has left at the end of a segment that is not the newest. A file with another name, too, is
+/// left as it is. That it fails is logged.
+pub(in crate::store) fn cut_left_behind(dir: &Path, first: u64, kept: u64, durability: Durability) {
+    let path = path(dir, first);
+    match try_to_cut(&path, kept, durability) {
+        Ok(bytes) => tracing::warn!(
+            file = %path.display(), offset = kept, bytes,
+            "cut off what a failed write has left at the end of a log segment: a line without its newline, or a batch without \
+             its end"
+        ),
+        Err(error) => tracing::error!(
+            file = %path.display(), offset = kept, %error,
+            "cannot cut off what a failed write has left at the end of a log segment; if it is sent again, it is there twice"
+        ),
+    }
+}
+
+/// Returns how many bytes were cut off.
+fn try_to_cut(path: &Path, kept: u64, durability: Durability) -> io::Result<u64> {
+    let file = open_itself(path)?;
+    let found = file.metadata()?;
+    if found.nlink() != 1 {
+        return Err(io::Error::other("it has several names (hard links)"));
+    }
+
+    file.set_len(kept)?;
+    // Retention goes by it.
+    file.set_modified(found.modified()?)?;
+    if durability == Durability::Power {
+        file.sync_all()?;
+    }
+    Ok(found.len() - kept)
+}
+
 /// The content of the lines of a segment.
 struct Found {
     sequence: Sequence,

@@ -29,13 +29,19 @@ async fn append_batch(store: &LogStore) -> Result<(u64, bool), StoreError> {
 async fn with_batch_left_behind(left: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     append(&open(&dir), [0]).await;
+    leave_behind(&dir, left).await;
+    assert_eq!(files(dir.path()), [1, 5].map(|n| segment_path(&dir, n)));
+    dir
+}
 
+/// Lets a batch fail, and then an entry go to the next segment.
+async fn leave_behind(dir: &TempDir, left: &str) {
     // A file that the store reads and cannot write to, and that is longer than it should be when it is cut off.
-    let path = segment_path(&dir, 1);
+    let path = files(dir.path()).pop().unwrap();
     let other = dir.path().join("other");
     fs::copy(&path, &other).unwrap();
     stand_in::take_instead(fs::File::open(&other).unwrap());
-    let store = open(&dir);
+    let store = open(dir);
     fs::OpenOptions::new()
         .append(true)
         .open(&other)
@@ -56,8 +62,11 @@ async fn with_batch_left_behind(left: &str) -> TempDir {
 
     let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
     file.write_all(left.as_bytes()).unwrap();
-    assert_eq!(files(dir.path()), [1, 5].map(|n| segment_path(&dir, n)));
-    dir
+}
+
+async fn messages(store: &LogStore) -> Vec<String> {
+    let found = read_all(store, &query(0)).await;
+    found.into_iter().map(|(_, message)| message).collect()
 }
 
 #[tokio::test]
@@ -66,9 +75,7 @@ async fn a_batch_that_was_left_behind_is_not_doubled_when_it_is_sent_again_after
 
     let store = open(&dir);
     assert_eq!(append_batch(&store).await.unwrap(), (2, true));
-    let expected = ["0", "7.1", "7.2", "7.3", "9"].map(String::from);
-    let found = read_all(&store, &query(0)).await;
-    assert!(found.into_iter().map(|(_, message)| message).eq(expected));
+    assert_eq!(messages(&store).await, ["0", "7.1", "7.2", "7.3", "9"]);
 }
 
 /// The first bytes of the batch: none, whole lines, and lines that are torn behind their number, in the middle, and before
@@ -94,5 +101,26 @@ async fn a_batch_that_was_left_behind_in_part_or_not_at_all_is_written_when_it_i
         let store = open(&dir);
         assert_eq!(append_batch(&store).await.unwrap(), (6, false), "{left}");
         assert_eq!(append_batch(&store).await.unwrap(), (6, true), "{left}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_left_behind_in_part_is_not_shown() {
+    for left in parts_of_batch() {
+        let dir = with_batch_left_behind(&left).await;
+        let path = segment_path(&dir, 1);
+        let modified = || fs::metadata(&path).unwrap().modified().unwrap();
+        let written = modified();
+
+        let store = open(&dir);
+        assert_eq!(messages(&store).await, ["0", "9"], "{left}");
+        append_batch(&store).await.unwrap();
+        drop(store);
+
+        let store = open(&dir);
+        let expected = ["0", "9", "7.1", "7.2", "7.3"];
+        assert_eq!(messages(&store).await, expected, "{left}");
+        assert_eq!(store.damaged(), 0, "{left}");
+        assert_eq!(modified(), written, "retention goes by it");
     }
 }
