@@ -53,7 +53,7 @@ impl Closing {
         fs::rename(new, path(dir))
     }
 
-    /// Takes the record away: from now on the files change.
+    /// Takes the record away: the files have changed.
     pub(super) fn remove(dir: &Path) -> Result<(), StoreError> {
         let path = path(dir);
         match fs::remove_file(&path) {

@@ -148,11 +148,11 @@ impl LogStore {
             clock: clock.clone(),
             steps: Steps::of(clock.clone()),
             first: next,
+            is_noted: true,
         };
         if left.is_some() {
             writer.begin(next);
         }
-        Closing::remove(dir)?;
 
         let threads =
             start(writer, matcher).map_err(StoreError::io("start the threads of", dir))?;

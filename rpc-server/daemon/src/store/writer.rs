@@ -60,6 +60,8 @@ pub(super) struct Writer {
     pub(super) steps: Steps,
     /// The first number that this writer gives out.
     pub(super) first: u64,
+    /// Whether the directory may have a record of what is left in it. The next entry takes it away.
+    pub(super) is_noted: bool,
 }
 
 /// The throttle of what a writer logs of entries that fail.
@@ -94,7 +96,8 @@ impl Writer {
         self.note_what_is_left();
     }
 
-    fn note_what_is_left(&self) {
+    fn note_what_is_left(&mut self) {
+        self.is_noted = true;
         if let Some(newest) = self.segments.newest() {
             Closing {
                 last: self.queue.next() - 1,
@@ -133,11 +136,6 @@ impl Writer {
 
         // Taken out, and put back only if all went well: a segment that failed is not used again.
         let mut segment = self.segment_for(batch)?;
-        if segment.listed && segment.len == 0 {
-            // An empty segment that readers know of was noted when it was begun.
-            Closing::remove(&self.dir)?;
-        }
-
         if let Err(error) = segment.append(&batch.lines, durability) {
             let has_others = segment.len > 0;
             let error = segment.give_up(error, self.sync());
@@ -153,11 +151,26 @@ impl Writer {
             }
         }
 
-        self.meter.note(batch.entries(), segment.synced_in);
         let begins = segment.len - batch.lines.len() as u64;
+        if let Err(error) = self.remove_note() {
+            segment.len = begins;
+            return Err(segment.give_up(error, self.sync()));
+        }
+
+        self.meter.note(batch.entries(), segment.synced_in);
         let added = batch.index.clone().moved_to(begins);
         self.commit(&mut segment, batch.next() - 1, added);
         self.newest = Some(segment);
+        Ok(())
+    }
+
+    /// Removes the record of what is left, once entries are written and before anyone is told of them: of a file without
+    /// entries, only this record says which numbers were given out.
+    fn remove_note(&mut self) -> Result<(), StoreError> {
+        if self.is_noted {
+            Closing::remove(&self.dir)?;
+            self.is_noted = false;
+        }
         Ok(())
     }
 

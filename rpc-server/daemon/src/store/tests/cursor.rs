@@ -1,5 +1,6 @@
 //! The identity of a log, and cursors that do not fit it.
 
+use super::super::segment::stand_in;
 use super::*;
 
 #[tokio::test]
@@ -105,6 +106,46 @@ async fn a_log_that_is_not_synced_is_another_one_if_its_newest_file_is_empty_aft
     let store = open_small(&dir, 400);
     assert!((1..9).contains(&store.last()));
     assert_ne!(store.extent().log, log);
+}
+
+/// What a process that is killed now would leave of a log.
+fn copy_of(dir: &TempDir) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    for file in fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    copy
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_log_that_is_not_synced_is_the_same_until_the_first_entry_of_a_file_that_was_begun_empty()
+{
+    let dir = TempDir::new().unwrap();
+    let store = open_small(&dir, 400);
+    append(&store, 1..=3).await;
+    let log = store.extent().log;
+    drop(store);
+
+    // As it is left once the newest file was closed for its age.
+    fs::write(segment_path(&dir, 4), "").unwrap();
+    let closed = dir.path().join("closed.json");
+    fs::write(&closed, r#"{"last":3,"segment":4,"bytes":0}"#).unwrap();
+    let is_same_after_a_kill = |last: u64| {
+        let killed = open_small(&copy_of(&dir), 400);
+        assert_eq!((killed.extent().log, killed.last()), (log.clone(), last));
+    };
+
+    // The disk is full, and then has room in another file.
+    stand_in::open_instead(Path::new("/dev/full"));
+    let store = open_small(&dir, 400);
+    is_same_after_a_kill(3);
+    store.append(&entry("lost")).unwrap().await.unwrap_err();
+    is_same_after_a_kill(3);
+    append(&store, [5]).await;
+    assert!(!closed.exists(), "the files have changed since");
+    is_same_after_a_kill(5);
 }
 
 #[tokio::test]
