@@ -161,6 +161,13 @@ impl Repeats {
         let old = older.iter().take_while(|first| is_old(first)).count();
         let mut is_all = old > 0 || older.first().copied().unwrap_or(newest) == 1;
 
+        if old < older.len() {
+            tracing::warn!(
+                segments = older.len() - old,
+                "there is no record of earlier appends, as none is written while the log remembers entries that a failing \
+                 disk did not take back; `segments` older files are read instead, which takes longer than usual"
+            );
+        }
         let behind = older.iter().skip(old + 1).chain([&newest]);
         for (first, next) in older[old..].iter().zip(behind) {
             match self.replay_segment(dir, *first, next - 1) {
