@@ -342,7 +342,7 @@ class Client:
     ) -> Tuple[Connection, Call]:
         """Asks for what is left of a stream that was lost. Raises `Failure`."""
         while True:
-            params = await resumption.go_on(failure)
+            params = await resumption.go_on(failure, deadline)
             try:
                 return await self.begin_stream({**ask, "params": params}, deadline)
             except Failure as another:

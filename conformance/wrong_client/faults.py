@@ -108,6 +108,10 @@ FAULTS: Dict[str, Fault] = {
         "does not call a resumable stream again that the server has ended with code 14",
         ["a-resumable-stream-that-ends-with-a-goaway-goes-on-over-another-connection"],
     ),
+    "resume-backs-off-as-retries": Fault(
+        "calls a resumable stream again with the short back-off of retries",
+        ["a-resumable-stream-that-cannot-be-begun-waits-for-its-server-with-its-own-params"],
+    ),
     "resume-begun-only": Fault(
         "does not call a resumable stream again that could not be begun",
         ["a-resumable-stream-that-cannot-be-begun-waits-for-its-server-with-its-own-params"],
@@ -123,6 +127,10 @@ FAULTS: Dict[str, Fault] = {
     "resume-hides-gaps": Fault(
         "does not tell that items may be missing", ["a-place-that-is-not-known-any-more-is-told-as-a-gap"]
     ),
+    "resume-ignores-retry-after": Fault(
+        "calls a resumable stream again sooner than its server asks for",
+        ["a-resumable-stream-waits-as-long-as-its-server-asks-for-up-to-the-longest-back-off"],
+    ),
     "resume-never": Fault(
         "does not call a resumable stream again",
         ["a-resumable-stream-goes-on-from-its-last-cursor-after-a-lost-connection"],
@@ -130,6 +138,14 @@ FAULTS: Dict[str, Fault] = {
     "resume-renews-the-deadline": Fault(
         "gives each call of a resumable stream all of its time",
         ["all-calls-of-a-resumable-stream-share-its-one-deadline"],
+    ),
+    "resume-waits-as-long-as-asked": Fault(
+        "calls a resumable stream again as late as its server asks for, however late that is",
+        ["a-resumable-stream-waits-as-long-as-its-server-asks-for-up-to-the-longest-back-off"],
+    ),
+    "resume-waits-past-the-deadline": Fault(
+        "waits past the deadline of a resumable stream before it calls again",
+        ["a-resumable-stream-does-not-wait-past-its-deadline"],
     ),
     "timing-made-up": Fault(
         "tells times where the reply has none", ["a-call-whose-reply-has-no-times-that-can-be-read-is-told-none"]

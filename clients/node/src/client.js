@@ -151,7 +151,7 @@ export class Client {
       connection.begin(call, rest, leftMs, false);
     };
 
-    const resumption = resumable.length > 0 ? new Resumption(params, resumable, this.settings) : undefined;
+    const resumption = resumable.length > 0 ? new Resumption(params, resumable, deadline, this.settings) : undefined;
     const stream = new Stream(begin, this.settings, resumption, signal, errors);
     await stream.start(params);
     return stream;

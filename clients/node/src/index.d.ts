@@ -66,9 +66,9 @@ export interface Settings {
   readonly connectTimeoutMs?: number;
   /** How long calls wait for a server that cannot be reached; later ones fail at once (1,000). */
   readonly failFastAfterMs?: number;
-  /** Shortest window of the back-off between attempts to connect (50). */
+  /** Shortest window of the back-off between attempts to connect, and between the calls of a resumable stream (50). */
   readonly reconnectBaseMs?: number;
-  /** Longest window (5,000). */
+  /** Longest window; also the longest time that a resumable stream waits because its server asks for it (5,000). */
   readonly reconnectCapMs?: number;
   /** Calls in flight on a connection; further ones wait (65,536). */
   readonly inFlightPerConnection?: number;

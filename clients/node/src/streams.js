@@ -18,14 +18,17 @@ export class Resumption {
   #params;
   #members;
   #settings;
+  // Of all calls, as a time of `performance.now()`.
+  #deadline;
   // The params that the last item stands for, once there was one.
   #cursor = undefined;
   // Calls since the last item, or since the last one that was open for long.
   #reopenings = 0;
 
-  constructor(params, members, settings) {
+  constructor(params, members, deadline, settings) {
     this.#params = params;
     this.#members = members;
+    this.#deadline = deadline ?? Infinity;
     this.#settings = settings;
   }
 
@@ -49,11 +52,16 @@ export class Resumption {
     return isLost;
   }
 
-  /** None before the first further call, and longer ones before each that follows one which brought nothing. */
+  /**
+   * How long to wait before the next call, but not past the deadline: before the first further one as long as the server
+   * asks for, and longer before each that follows one which brought nothing.
+   */
   pauseMs(failed) {
-    const { retryBaseMs, retryCapMs } = this.#settings;
-    const windowMs = Math.min(retryCapMs, retryBaseMs * 2 ** (this.#reopenings - 2));
-    return (failed.retryAfterMs ?? 0) + (this.#reopenings === 1 ? 0 : Math.random() * windowMs);
+    const { reconnectBaseMs, reconnectCapMs } = this.#settings;
+    const windowMs = Math.min(reconnectCapMs, reconnectBaseMs * 2 ** (this.#reopenings - 2));
+    const asked = Math.min(reconnectCapMs, failed.retryAfterMs ?? 0);
+    const pause = asked + (this.#reopenings === 1 ? 0 : Math.random() * windowMs);
+    return Math.max(0, Math.ceil(Math.min(pause, this.#deadline - performance.now())));
   }
 
   get nextParams() {

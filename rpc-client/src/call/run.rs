@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use rpc_core::frame::ServerTiming;
+use rpc_core::scope::Series;
 use rpc_core::{RawJson, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -190,7 +191,7 @@ impl Command<'_> {
         let deadline = [own, self.options().until()].into_iter().flatten().min();
 
         if let Some(series) = series {
-            self.back_off(series.reopenings(), deadline).await;
+            self.back_off(series, deadline).await;
         }
         if let Some(timing) = self.options().timing() {
             timing.set(None);
@@ -202,14 +203,18 @@ impl Command<'_> {
             .map(|attempt| attempt.into_items(series.cloned()))
     }
 
-    /// Waits before a call that follows as many which were lost without a result, but not past its deadline.
-    async fn back_off(&self, lost: u32, deadline: Option<Instant>) {
-        let mut backoff = self.caller().config.reconnect.backoff();
-        let Some(delay) = (0..lost).map(|_| backoff.next_delay()).last() else {
+    /// Waits before a call that follows lost ones, but not past its deadline: longer the more of them brought nothing, and
+    /// as long as the server asked for besides, up to the longest back-off.
+    async fn back_off(&self, series: &Series, deadline: Option<Instant>) {
+        let reconnect = &self.caller().config.reconnect;
+        let mut backoff = reconnect.backoff();
+        let delays = (0..series.reopenings()).map(|_| backoff.next_delay());
+        let Some(delay) = delays.last() else {
             return;
         };
 
-        let begin = after(Instant::now(), delay);
+        let asked = series.retry_after().min(reconnect.cap());
+        let begin = after(Instant::now(), delay.saturating_add(asked));
         let begin = deadline.map_or(begin, |deadline| begin.min(deadline));
         tokio::time::sleep_until(begin).await;
     }

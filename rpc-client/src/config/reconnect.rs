@@ -16,7 +16,8 @@ pub struct Reconnect {
     /// short-lived: from the third one in a row on, the next one is opened half this time to all of it after
     /// it.
     pub base_ms: u64,
-    /// Longest window of the back-off, in milliseconds.
+    /// Longest window of the back-off, in milliseconds. Also the longest time that a resumable stream waits because its
+    /// server asks for it (`retry_after_ms`).
     pub cap_ms: u64,
     /// Longest time between attempts to connect while calls come in and fail, in milliseconds: a call shortens
     /// the back-off to a random time of half of it to all of it. 0 leaves the back-off alone.
@@ -49,8 +50,11 @@ impl Reconnect {
 
     /// The back-off between attempts to connect.
     pub(crate) fn backoff(&self) -> Backoff {
-        let base = Duration::from_millis(self.base_ms);
-        Backoff::new(base, Duration::from_millis(self.cap_ms))
+        Backoff::new(Duration::from_millis(self.base_ms), self.cap())
+    }
+
+    pub(crate) fn cap(&self) -> Duration {
+        Duration::from_millis(self.cap_ms)
     }
 
     pub(crate) fn fail_fast_after(&self) -> Duration {

@@ -1,7 +1,7 @@
 //! The calls of one resumable stream, which follow one another, and where the timing of a call is put.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::LastTiming;
@@ -18,6 +18,8 @@ pub struct Series {
     deadline: OnceLock<Instant>,
     /// Calls since the last item, or since the last one that was open for long, without the first call of the stream.
     reopenings: AtomicU32,
+    /// Time in milliseconds that the server asked for when it ended the last call.
+    retry_after_ms: AtomicU64,
 }
 
 impl Series {
@@ -54,8 +56,17 @@ impl Series {
         self.reopenings.load(Ordering::Relaxed)
     }
 
-    /// Another call is about to be made.
-    pub(crate) fn reopen(&self) {
+    /// The time that the server asked for when it ended the last call; zero if it did not. It is the server's word: the
+    /// client bounds it.
+    pub fn retry_after(&self) -> Duration {
+        Duration::from_millis(self.retry_after_ms.load(Ordering::Relaxed))
+    }
+
+    /// Another call is about to be made, after this time if the server asked for one.
+    pub(crate) fn reopen(&self, retry_after: Option<Duration>) {
+        let asked = retry_after.unwrap_or_default().as_millis();
+        let asked = u64::try_from(asked).unwrap_or(u64::MAX);
+        self.retry_after_ms.store(asked, Ordering::Relaxed);
         self.reopenings.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -72,8 +83,8 @@ mod tests {
     #[test]
     fn a_call_that_was_open_for_long_counts_as_one_that_brought_an_item() {
         let series = Series::default();
-        series.reopen();
-        series.reopen();
+        series.reopen(None);
+        series.reopen(None);
 
         series.was_open(OPEN_LONG);
         assert_eq!(series.reopenings(), 2);

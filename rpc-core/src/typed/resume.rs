@@ -95,7 +95,7 @@ impl<S: Service> Resuming<S> {
             return Err(self.failure(status));
         }
 
-        self.series.reopen();
+        self.series.reopen(status.retry_after());
         let mut request = self.request.clone();
         if let Some(cursor) = &self.cursor {
             request.params = cursor.params(&request.params);

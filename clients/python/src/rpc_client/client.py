@@ -193,7 +193,7 @@ class Client:
 
         if not resumable:
             return Stream(await begin(params, None), None, errors)
-        resumption = Resumption(begin, params, resumable, self.settings)
+        resumption = Resumption(begin, params, resumable, deadline, self.settings)
         return Stream(await resumption.begin(), resumption, errors)
 
     async def connect(self) -> None:

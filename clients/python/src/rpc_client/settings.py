@@ -36,9 +36,9 @@ class Settings:
     fail_fast_after_ms: int = 1_000
     """How long calls wait for a server that cannot be reached; later ones fail at once."""
     reconnect_base_ms: int = 50
-    """Shortest window of the back-off between attempts to connect."""
+    """Shortest window of the back-off between attempts to connect, and between the calls of a resumable stream."""
     reconnect_cap_ms: int = 5_000
-    """Longest window."""
+    """Longest window; also the longest time that a resumable stream waits because its server asks for it."""
     in_flight_per_connection: int = 65_536
     """Calls in flight on a connection; further ones wait."""
     output_bytes_max: int = 8_388_608

@@ -74,9 +74,12 @@ class Resumption:
         begin: Callable[[object, RpcError | None], Awaitable[StreamCall]],
         params: object,
         members: Sequence[tuple[str, str]],
+        deadline: float | None,
         settings: Settings,
     ) -> None:
-        self._begin, self._params, self._members, self._settings = begin, params, members, settings
+        self._begin, self._params, self._members = begin, params, members
+        # Of all calls, as a time of the loop.
+        self._deadline, self._settings = deadline, settings
         # The params that the last item stands for, once there was one.
         self._cursor: dict[str, object] = {}
         # Calls since the last item, or since the last one that was open for long.
@@ -117,12 +120,15 @@ class Resumption:
         raise failed
 
     def _pause(self, failed: RpcError) -> float:
-        """None before the first call, and longer ones before each further one that brought nothing."""
-        asked = (failed.retry_after_ms or 0) / 1000
-        if self._reopenings == 1:
-            return asked
-        window = min(self._settings.retry_cap_ms, self._settings.retry_base_ms * 2.0 ** (self._reopenings - 2))
-        return asked + random.uniform(0, window / 1000)
+        """How long to wait before the next call, in seconds, but not past the deadline: before the first one as long as the
+        server asks for, and longer before each that follows one which brought nothing."""
+        base, cap = self._settings.reconnect_base_ms / 1000, self._settings.reconnect_cap_ms / 1000
+        pause = min(cap, (failed.retry_after_ms or 0) / 1000)
+        if self._reopenings > 1:
+            pause += random.uniform(0, min(cap, base * 2.0 ** (self._reopenings - 2)))
+        if self._deadline is not None:
+            pause = min(pause, self._deadline - asyncio.get_running_loop().time())
+        return max(0.0, pause)
 
     def _next_params(self) -> object:
         if isinstance(self._params, Mapping):
