@@ -18,6 +18,7 @@ export class Client {
   #endpoints;
   #sole;
   #budget;
+  #closing = new AbortController();
 
   constructor(target, settings) {
     const addresses = Array.isArray(target) ? target : target.split(",");
@@ -152,7 +153,7 @@ export class Client {
     };
 
     const resumption = resumable.length > 0 ? new Resumption(params, resumable, deadline, this.settings) : undefined;
-    const stream = new Stream(begin, this.settings, resumption, signal, errors);
+    const stream = new Stream(begin, this.settings, resumption, this.#closing.signal, signal, errors);
     await stream.start(params);
     return stream;
   }
@@ -188,6 +189,7 @@ export class Client {
   }
 
   close() {
+    this.#closing.abort();
     for (const endpoint of this.#endpoints) endpoint.close();
   }
 
@@ -219,8 +221,11 @@ export class Client {
   /** Of two random servers that are connected, the one with fewer calls; the others are connected meanwhile. */
   async #choose(deadline, avoid, signal) {
     if (this.#sole !== undefined) return this.#sole.ready(deadline, signal);
-    let others = this.#endpoints.filter((endpoint) => !avoid.includes(endpoint));
-    if (others.length === 0) others = this.#endpoints;
+    // An address that is not one never becomes usable.
+    let able = this.#endpoints.filter((endpoint) => endpoint.isAddress);
+    if (able.length === 0) able = this.#endpoints;
+    let others = able.filter((endpoint) => !avoid.includes(endpoint));
+    if (others.length === 0) others = able;
     const usable = others.filter((endpoint) => endpoint.isUsable);
     for (const endpoint of this.#endpoints) endpoint.open();
     if (usable.length > 0) {

@@ -11,11 +11,20 @@ import * as frames from "./frames.js";
 // Longest file of a token, in bytes; no token comes near it.
 const TOKEN_BYTES_MAX = 4096;
 
+/** The host and the port of an address, or `undefined` where it is not one. */
+function parse(address) {
+  const found = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(address);
+  const port = Number(found?.[3]);
+  return port >= 1 && port <= 65_535 ? { host: found[1] ?? found[2], port } : undefined;
+}
+
 export class Endpoint {
   connection = undefined;
   isClosed = false;
   #settings;
   #isTls;
+  // The path of a socket, or a host and a port; `undefined` for an address that is not one.
+  #place;
   #isOpening = false;
   #closing = new AbortController();
   // Since when connecting has failed, why, and whether waiting is of use.
@@ -36,6 +45,12 @@ export class Endpoint {
     this.#isTls = settings.tls !== undefined || address.startsWith("tls:");
     this.address = address.replace(/^tls:/, "");
     this.#settings = settings;
+    const path = this.address.slice(5);
+    this.#place = this.address.startsWith("unix:") ? (path === "" ? undefined : { path }) : parse(this.address);
+  }
+
+  get isAddress() {
+    return this.#place !== undefined;
   }
 
   get isUsable() {
@@ -48,7 +63,7 @@ export class Endpoint {
 
   /** Begins to connect, where that is not under way and there is no connection. */
   open() {
-    if (this.isClosed || this.isUsable || this.#isOpening) return;
+    if (this.isClosed || !this.isAddress || this.isUsable || this.#isOpening) return;
     this.#isOpening = true;
     this.#open().finally(() => {
       this.#isOpening = false;
@@ -65,7 +80,11 @@ export class Endpoint {
   async ready(deadline, signal) {
     for (;;) {
       signal?.throwIfAborted();
-      if (this.isClosed) throw this.#notSent(Code.UNAVAILABLE, "the client was closed");
+      if (this.isClosed) throw this.#notSent(Code.UNAVAILABLE, "the client was closed", { isFinal: true });
+      if (!this.isAddress) {
+        const reason = `\`${this.address}\` is not an address: write HOST:PORT or unix:PATH, for example 127.0.0.1:8889`;
+        throw this.#notSent(Code.UNAVAILABLE, reason, { isFinal: true });
+      }
       if (this.isUsable) return this.connection;
       this.open();
       let left = deadline - performance.now();
@@ -97,8 +116,8 @@ export class Endpoint {
     for (const done of this.#waiting.splice(0)) done();
   }
 
-  #notSent(code, message) {
-    return new RpcError(code, message, { address: this.address, sent: false });
+  #notSent(code, message, about = {}) {
+    return new RpcError(code, message, { ...about, address: this.address, sent: false });
   }
 
   // Connecting
@@ -191,13 +210,9 @@ export class Endpoint {
 
   #socket() {
     const { tls: options, keepaliveIdleMs } = this.#settings;
-    if (this.address.startsWith("unix:")) return net.connect({ path: this.address.slice(5) });
-    const found = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(this.address);
-    if (found === null) {
-      throw new Error(`\`${this.address}\` is not an address: write HOST:PORT or unix:PATH, for example 127.0.0.1:8889`);
-    }
-    const host = found[1] ?? found[2];
-    const to = { host, port: Number(found[3]), noDelay: true, keepAlive: keepaliveIdleMs > 0, keepAliveInitialDelay: keepaliveIdleMs };
+    const { path, host } = this.#place;
+    if (path !== undefined) return net.connect({ path });
+    const to = { ...this.#place, noDelay: true, keepAlive: keepaliveIdleMs > 0, keepAliveInitialDelay: keepaliveIdleMs };
     if (!this.#isTls) return net.connect(to);
     const read = (file) => (file === undefined ? undefined : readFileSync(file));
     const servername = options?.serverName ?? (net.isIP(host) ? "" : host);

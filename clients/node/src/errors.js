@@ -43,6 +43,8 @@ export class RpcError extends Error {
     this.attempts = 1;
     // The connection failed under this call; another one may take it.
     Object.defineProperty(this, "isLost", { value: about.isLost ?? false });
+    // No later call of the client can succeed.
+    Object.defineProperty(this, "isFinal", { value: about.isFinal ?? false });
     this.message = this.#describe();
   }
 

@@ -195,7 +195,7 @@ export declare class Client {
    * `callTimeoutMs`, and once for oneway calls that an earlier connection has taken along.
    */
   flush(): Promise<void>;
-  /** Closes the connections; calls in flight fail. */
+  /** Closes the connections; calls in flight and streams fail, also those that are resumable. */
   close(): void;
 }
 

@@ -1,7 +1,5 @@
 // The items of a streaming call, and of those that go on where it was lost.
 
-import { setTimeout as sleep } from "node:timers/promises";
-
 import { Call } from "./connection.js";
 import { Code, RpcError } from "./errors.js";
 import * as frames from "./frames.js";
@@ -47,7 +45,7 @@ export class Resumption {
 
   /** Whether a call that has failed so is made again; counts it. */
   takes(failed) {
-    const isLost = failed.code === Code.UNAVAILABLE && this.#reopenings < REOPENINGS_MAX;
+    const isLost = failed.code === Code.UNAVAILABLE && !failed.isFinal && this.#reopenings < REOPENINGS_MAX;
     this.#reopenings += isLost ? 1 : 0;
     return isLost;
   }
@@ -85,6 +83,8 @@ export class Stream {
   #begin;
   #settings;
   #resumption;
+  // Is aborted by the end of the client.
+  #closing;
   #signal;
   #errors;
   #connection;
@@ -100,10 +100,11 @@ export class Stream {
   #waiting = undefined;
 
   /** `begin` makes a call with these params; it asks for the call once it has a connection. */
-  constructor(begin, settings, resumption, signal, errors) {
+  constructor(begin, settings, resumption, closing, signal, errors) {
     this.#begin = begin;
     this.#settings = settings;
     this.#resumption = resumption;
+    this.#closing = closing;
     this.#signal = signal;
     this.#errors = errors;
   }
@@ -120,8 +121,7 @@ export class Stream {
         if (!(error instanceof RpcError) || !this.#resumption?.takes(error)) throw error;
         failed = error;
       }
-      const pauseMs = this.#resumption.pauseMs(failed);
-      await sleep(pauseMs, undefined, { signal: this.#signal }).catch(() => this.#signal.throwIfAborted());
+      await this.#pause(this.#resumption.pauseMs(failed));
     }
   }
 
@@ -180,6 +180,30 @@ export class Stream {
     this.#wake();
   }
 
+  /** Waits before a call that goes on, for that long at most: the stream, its signal or its client may end it. */
+  #pause(ms) {
+    return new Promise((resolve) => {
+      const signals = [this.#closing, this.#signal].filter((signal) => signal !== undefined);
+      const until = performance.now() + ms;
+      let timer;
+      // A timer may be early by a moment, which is then waited for.
+      const wait = () => {
+        const left = until - performance.now();
+        if (left <= 0) done();
+        else timer = setTimeout(wait, Math.min(Math.ceil(left), 2 ** 31 - 1));
+      };
+      const done = () => {
+        clearTimeout(timer);
+        for (const signal of signals) signal.removeEventListener("abort", done);
+        resolve();
+      };
+      this.#waiting = done;
+      for (const signal of signals) signal.addEventListener("abort", done);
+      if (this.#isClosed || signals.some(({ aborted }) => aborted)) done();
+      else wait();
+    });
+  }
+
   #wake() {
     this.#waiting?.();
     this.#waiting = undefined;
@@ -228,7 +252,7 @@ export class Stream {
       return;
     }
     try {
-      await sleep(this.#resumption.pauseMs(failed), undefined, { signal: this.#signal });
+      await this.#pause(this.#resumption.pauseMs(failed));
       if (!this.#isClosed) await this.#makeCall(this.#resumption.nextParams, failed);
     } catch (error) {
       // An abort has noted its reason.

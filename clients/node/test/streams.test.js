@@ -11,6 +11,8 @@ const TAIL = 1006;
 const RESUMABLE = [["n", "after"]];
 // As quick as tests want it.
 const QUICK = { failFastAfterMs: 200, reconnectBaseMs: 1, reconnectCapMs: 1, retryBaseMs: 1, retryCapMs: 1, pingIntervalMs: 0 };
+// Nothing is called again before a test is over.
+const SLOW = { reconnectBaseMs: 600_000, reconnectCapMs: 600_000, retryBaseMs: 600_000, retryCapMs: 600_000 };
 
 /** Runs `work` with a client of a server that answers one request of each connection by `answer`, and closes it. */
 async function withServer(answer, work, settings = QUICK) {
@@ -54,3 +56,68 @@ test("a stream without an item outlives any number of calls that were open for l
 
 test("a stream that is lost again and again soon fails", (t) =>
   assert.rejects(watch(t, 1_000, 60), ({ code }) => code === Code.UNAVAILABLE));
+
+/** How a stream fails. */
+async function failure(client) {
+  try {
+    for await (const _ of await client.stream(TAIL, {}, { resumable: RESUMABLE }));
+  } catch (error) {
+    assert.equal(error.code, Code.UNAVAILABLE);
+    return error.message;
+  }
+  assert.fail("it did not fail");
+}
+
+test("a stream fails when its client is closed", { timeout: 60_000 }, async () => {
+  let calls = 0;
+  let isLostTwice;
+  const lostTwice = new Promise((resolve) => {
+    isLostTwice = resolve;
+  });
+  const answer = () => {
+    calls += 1;
+    if (calls === 2) isLostTwice();
+  };
+  await withServer(
+    answer,
+    async (client) => {
+      const failing = failure(client);
+      await lostTwice;
+      client.close();
+      assert.match(await failing, /the client was closed/);
+      assert.equal(calls, 2);
+    },
+    SLOW,
+  );
+});
+
+test("a stream of a closed client fails at once", { timeout: 60_000 }, async () => {
+  const client = new Client("127.0.0.1:1", SLOW);
+  client.close();
+  assert.match(await failure(client), /the client was closed/);
+});
+
+test("a stream at what is not an address fails at once", { timeout: 60_000 }, async () => {
+  for (const address of ["nonsense", ":80", "a:0", "a:65536", "a:http", "unix:"]) {
+    const client = new Client(address, SLOW);
+    const message = await failure(client);
+    assert.ok(message.includes(`\`${address}\` is not an address: write HOST:PORT`), message);
+    client.close();
+  }
+});
+
+test("a wrong address among others hides no server", () =>
+  withServer(
+    ({ id }, socket) => socket.write(`{"id":${id},"code":0,"data":7}\n`),
+    async ({ target }) => {
+      const client = new Client(`127.0.0.1:1,nonsense,${target}`, QUICK);
+      const items = [];
+      for await (const item of await client.stream(TAIL, {}, { resumable: RESUMABLE })) items.push(item);
+      assert.deepEqual(items, [7]);
+      client.close();
+
+      const away = new Client("127.0.0.1:1,nonsense", QUICK);
+      assert.match(await failure(away), /cannot connect/);
+      away.close();
+    },
+  ));

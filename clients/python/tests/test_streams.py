@@ -17,6 +17,9 @@ QUICK = Settings(
     fail_fast_after_ms=200, reconnect_base_ms=1, reconnect_cap_ms=1, retry_base_ms=1, retry_cap_ms=1, ping_interval_ms=0
 )
 
+# Nothing is called again before a test is over.
+SLOW = Settings(reconnect_base_ms=600_000, reconnect_cap_ms=600_000, retry_base_ms=600_000, retry_cap_ms=600_000)
+
 # Answers a request on its connection, which is closed behind it.
 Answer = Callable[[dict[str, Any], asyncio.StreamWriter], Awaitable[None]]
 
@@ -66,3 +69,53 @@ class Streams(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(RpcError) as caught:
             await self.watch(1, 60)
         self.assertEqual(caught.exception.code, Code.UNAVAILABLE)
+
+    async def failure(self, client: Client) -> RpcError:
+        """How a stream fails, which must not wait for a call that goes on."""
+        async with asyncio.timeout(60):
+            with self.assertRaises(RpcError) as caught:
+                async with await client.stream(TAIL, {}, resumable=RESUMABLE) as stream:
+                    async for _ in stream:
+                        pass
+        return caught.exception
+
+    async def test_a_stream_fails_when_its_client_is_closed(self) -> None:
+        calls, is_lost_twice = 0, asyncio.Event()
+
+        async def answer(request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                is_lost_twice.set()
+
+        client = await self.serve(answer, SLOW)
+        failing = asyncio.create_task(self.failure(client))
+        await is_lost_twice.wait()
+        await client.close()
+        self.assertIn("the client was closed", str(await failing))
+        self.assertEqual(calls, 2)
+
+    async def test_a_stream_of_a_closed_client_fails_at_once(self) -> None:
+        client = Client("127.0.0.1:1", SLOW)
+        await client.close()
+        self.assertIn("the client was closed", str(await self.failure(client)))
+
+    async def test_a_stream_at_what_is_not_an_address_fails_at_once(self) -> None:
+        for address in ("nonsense", ":80", "a:0", "a:65536", "a:http", "unix:"):
+            client = Client(address, SLOW)
+            self.addAsyncCleanup(client.close)
+            self.assertIn(f"`{address}` is not an address: write HOST:PORT", str(await self.failure(client)))
+
+    async def test_a_wrong_address_among_others_hides_no_server(self) -> None:
+        async def answer(request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+            writer.write(f'{{"id":{request["id"]},"code":0,"data":7}}\n'.encode())
+
+        there = await self.serve(answer)
+        client = Client(f"127.0.0.1:1,nonsense,{there.target}", QUICK)
+        self.addAsyncCleanup(client.close)
+        async with await client.stream(TAIL, {}, resumable=RESUMABLE) as stream:
+            self.assertEqual([item async for item in stream], [7])
+
+        away = Client("127.0.0.1:1,nonsense", QUICK)
+        self.addAsyncCleanup(away.close)
+        self.assertIn("cannot connect", str(await self.failure(away)))

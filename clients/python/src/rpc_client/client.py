@@ -37,6 +37,7 @@ class Client:
         self._endpoints = [Endpoint(address.strip(), self.settings) for address in addresses]
         self._sole = self._endpoints[0] if len(self._endpoints) == 1 else None
         self._budget = RetryBudget(self.settings)
+        self._closing = asyncio.Event()
 
     # Calls
 
@@ -193,7 +194,7 @@ class Client:
 
         if not resumable:
             return Stream(await begin(params, None), None, errors)
-        resumption = Resumption(begin, params, resumable, deadline, self.settings)
+        resumption = Resumption(begin, params, resumable, deadline, self._closing, self.settings)
         return Stream(await resumption.begin(), resumption, errors)
 
     async def connect(self) -> None:
@@ -237,7 +238,8 @@ class Client:
         return any(endpoint.is_usable for endpoint in self._endpoints)
 
     async def close(self) -> None:
-        """Closes the connections; calls in flight fail."""
+        """Closes the connections; calls in flight and streams fail, also those that are resumable."""
+        self._closing.set()
         for endpoint in self._endpoints:
             endpoint.close()
         # The transports close in the next turn of the loop.
@@ -275,7 +277,9 @@ class Client:
         """Of two random servers that are connected, the one with fewer calls; the others are connected meanwhile."""
         if self._sole is not None:
             return await self._sole.ready(deadline)
-        others = [endpoint for endpoint in self._endpoints if endpoint not in avoid] or self._endpoints
+        # An address that is not one never becomes usable.
+        able = [endpoint for endpoint in self._endpoints if endpoint.is_address] or self._endpoints
+        others = [endpoint for endpoint in able if endpoint not in avoid] or able
         usable = [endpoint for endpoint in others if endpoint.is_usable]
         for endpoint in self._endpoints:
             endpoint.open()

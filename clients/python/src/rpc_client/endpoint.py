@@ -18,6 +18,13 @@ from .settings import Settings, Tls
 _TOKEN_BYTES_MAX = 4096
 
 
+def _is_address(address: str) -> bool:
+    if address.startswith("unix:"):
+        return address != "unix:"
+    host, _, port = address.rpartition(":")
+    return bool(host.strip("[]")) and port.isdecimal() and 1 <= int(port) <= 65_535
+
+
 class Endpoint:
     """One server and the connection to it. Everything happens in the thread of its event loop."""
 
@@ -25,6 +32,7 @@ class Endpoint:
         self.is_tls = settings.tls is not None or address.startswith("tls:")
         self.address = address.removeprefix("tls:")
         self.settings = settings
+        self.is_address = _is_address(self.address)
         self.connection: Connection | None = None
         self.is_closed = False
         self._leaving: set[Connection] = set()
@@ -53,7 +61,7 @@ class Endpoint:
 
     def open(self) -> None:
         """Begins to connect, where that is not under way and there is no connection."""
-        if self.is_closed or self.is_usable or (self._opening is not None and not self._opening.done()):
+        if self.is_closed or not self.is_address or self.is_usable or (self._opening is not None and not self._opening.done()):
             return
         self._progress.clear()
         self._opening = asyncio.create_task(self._open())
@@ -67,7 +75,10 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         while True:
             if self.is_closed:
-                raise self._not_sent(Code.UNAVAILABLE, "the client was closed")
+                raise self._not_sent(Code.UNAVAILABLE, "the client was closed", is_final=True)
+            if not self.is_address:
+                right = "write HOST:PORT or unix:PATH, for example 127.0.0.1:8889"
+                raise self._not_sent(Code.UNAVAILABLE, f"`{self.address}` is not an address: {right}", is_final=True)
             if self.connection is not None and self.connection.is_usable:
                 return self.connection
             self.open()
@@ -88,8 +99,8 @@ class Endpoint:
             # Others are told of the next change.
             self._progress.clear()
 
-    def _not_sent(self, code: int, message: str) -> RpcError:
-        return RpcError(code, message, address=self.address, sent=False)
+    def _not_sent(self, code: int, message: str, is_final: bool = False) -> RpcError:
+        return RpcError(code, message, address=self.address, sent=False, is_final=is_final)
 
     # Connecting
 
@@ -156,10 +167,8 @@ class Endpoint:
         context = tls.context() if self.is_tls else None
         if self.address.startswith("unix:"):
             return (await loop.create_unix_connection(make, self.address[5:]))[1]
-        host, colon, port = self.address.rpartition(":")
+        host, _, port = self.address.rpartition(":")
         host = host.strip("[]")
-        if not colon or not host or not port.isdecimal():
-            raise OSError(f"`{self.address}` is not an address: write HOST:PORT or unix:PATH, for example 127.0.0.1:8889")
         server_name = (tls.server_name or host) if context else None
         # Several addresses of a name are dialed one shortly after another, so that one that does not answer hides no other.
         delay = None if ":" in host or host.replace(".", "").isdecimal() else 0.25

@@ -55,6 +55,7 @@ class RpcError(Exception):
         details: Any = None,
         retry_after_ms: int | None = None,
         is_lost: bool = False,
+        is_final: bool = False,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -68,6 +69,8 @@ class RpcError(Exception):
         self.attempts = 1
         # The connection failed under this call; another one may take it.
         self.is_lost = is_lost
+        # No later call of the client can succeed.
+        self.is_final = is_final
 
     @property
     def may_have_run(self) -> bool:

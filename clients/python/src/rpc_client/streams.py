@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections import deque
@@ -75,11 +76,14 @@ class Resumption:
         params: object,
         members: Sequence[tuple[str, str]],
         deadline: float | None,
+        closing: asyncio.Event,
         settings: Settings,
     ) -> None:
         self._begin, self._params, self._members = begin, params, members
         # Of all calls, as a time of the loop.
         self._deadline, self._settings = deadline, settings
+        # Of the client.
+        self._closing = closing
         # The params that the last item stands for, once there was one.
         self._cursor: dict[str, object] = {}
         # Calls since the last item, or since the last one that was open for long.
@@ -105,9 +109,11 @@ class Resumption:
 
     async def reopen(self, failed: RpcError) -> StreamCall:
         """The call that goes on. Raises the failure where the stream ends with it."""
-        while failed.code == Code.UNAVAILABLE and self._reopenings < _REOPENINGS_MAX:
+        while failed.code == Code.UNAVAILABLE and not failed.is_final and self._reopenings < _REOPENINGS_MAX:
             self._reopenings += 1
-            await asyncio.sleep(self._pause(failed))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause(failed)):
+                    await self._closing.wait()
             try:
                 return await self._begin(self._next_params(), failed)
             except RpcError as error:
