@@ -1,6 +1,7 @@
 //! Checks of the settings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use super::{ClassSettings, GatewayKind, HttpSettings, SmsSettings, check_http, check_receipt};
 use crate::limits::{QuietHours, Rate};
@@ -196,6 +197,11 @@ impl SmsSettings {
 
     /// Two gateways that write to one file would each cut off what the other has written when the disk is full.
     fn check_files(&self, mistakes: &mut Vec<Mistake>) {
+        let data = &self.data;
+        let of_sqlite = ["", "-wal", "-shm", "-journal"].map(|end| format!("{data}{end}").into());
+        let beside = ["lock", "key", "key.new"].map(|end| Path::new(data).with_extension(end));
+        let of_outbox: Vec<PathBuf> = of_sqlite.into_iter().chain(beside).collect();
+
         let mut owners = BTreeMap::new();
         let of_files = self
             .gateways
@@ -203,6 +209,12 @@ impl SmsSettings {
             .filter(|gateway| gateway.kind == GatewayKind::File);
         for gateway in of_files {
             let (name, file) = (&gateway.name, &gateway.file);
+            if !data.is_empty() && of_outbox.iter().any(|it| it == Path::new(file)) {
+                mistakes.push(format!(
+                    "[[sms.gateways]] \"{name}\": `file` = \"{file}\" is a file of the outbox (`data` = \"{data}\"); name \
+                     another one, for example \"sms-out.ndjson\""
+                ));
+            }
             match owners.get(file) {
                 Some(owner) => mistakes.push(format!(
                     "[[sms.gateways]] \"{name}\": `file` = \"{file}\" is that of gateway \"{owner}\", too; give each \

@@ -260,6 +260,15 @@ fn gateways_of_kind_file_have_files_of_their_own() {
                     of its own";
     assert_eq!(gateways("sms-out.ndjson"), [expected]);
 
+    for file in ["sms.sqlite", "sms.sqlite-wal", "sms.lock", "sms.key"] {
+        let found = gateways(file);
+        assert!(
+            found.len() == 1
+                && found[0].contains("is a file of the outbox (`data` = \"sms.sqlite\")"),
+            "{found:?}"
+        );
+    }
+
     // One over HTTP writes to no file.
     let over_http = serde_json::json!({"name": "b", "kind": "http"});
     let found = mistakes(serde_json::json!({"gateways": [{"name": "a"}, over_http]}));
