@@ -42,7 +42,7 @@ pub(crate) struct Call {
     #[arg(long)]
     stream: bool,
     /// Print to standard error how long the call spent on the network, waiting at the server, and in its handler. For a
-    /// stream, the times run until its end, and the time that the reader needs counts as network time
+    /// stream, the times run until its end; time during which `rpc` waits for standard output counts as network time
     #[arg(long)]
     timing: bool,
 }

@@ -62,7 +62,7 @@ Examples:
 
 Exit codes:
   0  it worked
-  1  the server answered an error
+  1  the server replied with an error
   2  usage: a wrong argument, an invalid address or invalid JSON
   3  the server could not be reached, or the connection was lost
   4  the deadline passed";

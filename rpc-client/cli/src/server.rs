@@ -54,7 +54,7 @@ impl Health {
 Example:
   rpc stats | jq .server.requests")]
 pub(crate) struct Stats {
-    /// Print one line of JSON on a terminal, too
+    /// Print one line of JSON even on a terminal
     #[arg(long)]
     json: bool,
 }

@@ -14,7 +14,7 @@ use crate::schema::Schema;
 
 /// List the commands of the server, or of one of its services
 ///
-/// Prints a line for each command: its name, number and kind, and a short description.
+/// Prints a line for each command: its number, name and kind, and a short description.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -39,10 +39,10 @@ Examples:
 pub(crate) struct Describe {
     /// Name or number of the command
     command: Option<String>,
-    /// Print JSON on a terminal, too
+    /// Print JSON even on a terminal
     #[arg(long, conflicts_with = "text")]
     json: bool,
-    /// Print text into a pipe or a file, too
+    /// Print text even into a pipe or a file
     #[arg(long)]
     text: bool,
 }

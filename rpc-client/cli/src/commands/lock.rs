@@ -12,13 +12,13 @@ use crate::Target;
 use crate::commands::Description;
 use crate::exit::Failure;
 use crate::output::{Output, complain};
-use crate::schema::{Misfit, Schema};
+use crate::schema::{Misfit, Part, Schema};
 
 /// Compare the commands of a server with the released ones
 ///
-/// The lock file has the properties that clients rely on: numbers, names, kinds, retry categories and schemas. --check
-/// fails if a number is reused or missing, or if a kind or category has changed. It also fails if the params refuse
-/// what old clients send, or if old clients cannot read the data.
+/// The lock file has the properties that clients rely on: numbers, names, kinds, retry categories (idempotent, dedup or
+/// none) and schemas. --check fails if a number is reused or missing, or if a kind or category has changed. It also
+/// fails if the new schema of params refuses what old clients send, or if old clients cannot read the new data.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -86,7 +86,7 @@ impl Lock {
                 complain(line);
             }
             return Err(Failure::Lines {
-                message: format!("{} of {} differ", breaks.len(), self.file.display()),
+                message: differences_in_words(breaks.len(), &self.file),
                 exit: 1,
             });
         }
@@ -131,6 +131,14 @@ fn write_lock(path: &Path, locked: &Locked) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| Failure::io("cannot write the lock file", &error))
 }
 
+fn differences_in_words(count: usize, file: &Path) -> String {
+    let file = file.display();
+    match count {
+        1 => format!("1 difference from {file}"),
+        _ => format!("{count} differences from {file}"),
+    }
+}
+
 /// What is served, and what is gone.
 fn updated(before: Locked, served: Vec<Descriptor>) -> Locked {
     let mut commands: BTreeMap<CmdId, LockedCommand> = BTreeMap::new();
@@ -169,7 +177,7 @@ fn compare(locked: &Locked, served: &[Descriptor]) -> Vec<String> {
         match new {
             None if *removed => {}
             None => breaks.push(format!(
-                "{cmdid} {name}: it is gone, and old clients call it"
+                "{cmdid} {name}: the command is missing, and old clients may call it"
             )),
             Some(new) if new.name() != name => breaks.push(format!(
                 "{cmdid} {name}: the number is used again, for {}",
@@ -202,13 +210,13 @@ fn differences(old: &Descriptor, new: &Descriptor) -> Vec<String> {
 
     let params = params_break(old.params.as_ref(), new.params.as_ref());
     if let Some(Misfit { field, reason }) = params {
-        found.push(format!(
-            "it refuses what old clients send: `{field}`: {reason}"
-        ));
+        found.push(format!("old clients cannot call it: `{field}`: {reason}"));
     }
     let data = data_break(old.data.as_ref(), new.data.as_ref());
     if let Some(Misfit { field, reason }) = data {
-        found.push(format!("old clients cannot read it: `{field}`: {reason}"));
+        found.push(format!(
+            "old clients cannot read its data: `{field}`: {reason}"
+        ));
     }
     found
 }
@@ -216,13 +224,13 @@ fn differences(old: &Descriptor, new: &Descriptor) -> Vec<String> {
 /// What new params refuse that old clients send. Nothing is known of params without a schema.
 fn params_break(old: Option<&Value>, new: Option<&Value>) -> Option<Misfit> {
     let (old, new) = (Schema::new(old?), Schema::new(new?));
-    new.covers(old, "params").err()
+    new.covers(old, Part::Params).err()
 }
 
 /// What new data have that old clients cannot read.
 fn data_break(old: Option<&Value>, new: Option<&Value>) -> Option<Misfit> {
     let (old, new) = (Schema::new(old?), Schema::new(new?));
-    old.covers(new, "data").err()
+    old.covers(new, Part::Data).err()
 }
 
 #[cfg(test)]
@@ -276,7 +284,7 @@ mod tests {
         assert_eq!(
             compare(&locked, &served),
             [
-                "100 orders.place: it is gone, and old clients call it",
+                "100 orders.place: the command is missing, and old clients may call it",
                 "101 orders.find: the number is used again, for orders.forget",
             ]
         );

@@ -20,7 +20,7 @@ Examples:
   rpc log append --level warn --service order --field user=4211 --field amount:=9.5 'payment refused'
   make 2>&1 | rpc log append --service build -")]
 pub(crate) struct Append {
-    /// trace, debug, info, warn, error or fatal
+    /// Level of the entry: trace, debug, info, warn, error or fatal
     #[arg(long, default_value_t = Level::Info)]
     level: Level,
     /// Name of the service that writes the entry

@@ -32,7 +32,7 @@ pub(super) struct Filters {
     /// several times, with different keys
     #[arg(long = "field", value_name = "KEY=VALUE", value_parser = field)]
     fields: Vec<Field>,
-    /// Only entries from this time on: a time ago, for example 10m or 2h, or a date and time, for example
+    /// Only entries since this time: a duration before now, for example 10m or 2h, or a date and time, for example
     /// 2026-01-05T10:20:30Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
@@ -51,7 +51,7 @@ pub(crate) fn moment(text: &str) -> Result<u64, String> {
     let since_1970 = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let ms = since_1970.and_then(|time| u64::try_from(time.as_millis()).ok());
     ms.ok_or_else(|| {
-        "it must be a time ago, for example 10m or 2h, or a date and time since 1970, for example \
+        "it must be a duration before now, for example 10m or 2h, or a date and time since 1970, for example \
          2026-01-05T10:20:30Z"
             .into()
     })

@@ -15,7 +15,7 @@ use crate::output::complain;
 
 /// Print entries
 ///
-/// On a terminal, entries are printed for people; elsewhere as they are stored, a line of JSON for each.
+/// On a terminal, entries are printed as human-readable lines; elsewhere as they are stored, a line of JSON for each.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -27,10 +27,10 @@ pub(crate) struct Read {
     /// Only entries with a higher number
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     after: u64,
-    /// Maximum number of entries, counted from the first one
+    /// Print at most N entries, beginning with the oldest
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
-    /// Only the last N entries, the oldest of them first
+    /// Print only the newest N entries, the oldest of them first
     #[arg(long, value_name = "N", conflicts_with = "limit")]
     last: Option<usize>,
     /// All entries, without a limit

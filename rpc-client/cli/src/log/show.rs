@@ -22,13 +22,13 @@ const SERVICE_WIDTH_MAX: usize = 20;
 /// How entries are shown.
 #[derive(Args)]
 pub(super) struct Display {
-    /// Print JSON on a terminal, too
+    /// Print JSON even on a terminal
     #[arg(long)]
     json: bool,
-    /// Print lines for people into a pipe or a file, too
+    /// Print human-readable lines even into a pipe or a file
     #[arg(long, conflicts_with = "json")]
     text: bool,
-    /// Show times in UTC instead of local time, in lines for people
+    /// Show times in UTC instead of local time, in human-readable lines
     #[arg(long)]
     utc: bool,
 }

@@ -15,10 +15,10 @@ use crate::output::Output;
 /// On a terminal, prints a table; elsewhere the server's answer as a line of JSON.
 #[derive(Args)]
 pub(crate) struct Stats {
-    /// Print JSON on a terminal, too
+    /// Print JSON even on a terminal
     #[arg(long)]
     json: bool,
-    /// Print a table into a pipe or a file, too
+    /// Print a table even into a pipe or a file
     #[arg(long, conflicts_with = "json")]
     text: bool,
 }

@@ -25,8 +25,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Print the last entries, and with -f each new one as it comes
 ///
-/// On a terminal, entries are printed for people; elsewhere as they are stored, a line of JSON for each. With -f, `rpc
-/// log tail` continues after a restart of the server without missing an entry. Ctrl-C ends it.
+/// On a terminal, entries are printed as human-readable lines; elsewhere as they are stored, a line of JSON for each.
+/// With -f, `rpc log tail` continues after a restart of the server without missing an entry. Ctrl-C ends it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -14,6 +14,7 @@ use rpc_core::descriptor::first_paragraph;
 use serde_json::{Map, Value};
 
 pub(crate) use check::Misfit;
+pub(crate) use covers::Part;
 
 /// A schema within the document whose definitions it refers to.
 #[derive(Clone, Copy)]

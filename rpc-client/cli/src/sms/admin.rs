@@ -61,7 +61,9 @@ impl Cancel {
     }
 }
 
-/// Show the number and text of a message; this needs a grant by name, and is audited
+/// Show the number and text of a message
+///
+/// Your identity must be listed in `reveal` of `[sms.grants]`. Each use is written to the audit log.
 #[derive(Args)]
 pub(crate) struct Reveal {
     /// The message

@@ -39,8 +39,8 @@ pub(crate) struct List {
     /// Only messages with this tag
     #[arg(long, value_name = "NAME=VALUE")]
     tag: Option<String>,
-    /// Only messages accepted from this time on: a time ago, for example 10m or 2h, or a date and time, for example
-    /// 2026-01-05T10:20:30Z
+    /// Only messages accepted since this time: a duration before now, for example 10m or 2h, or a date and time, for
+    /// example 2026-01-05T10:20:30Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
     /// Only messages accepted before this time, in the form of --since

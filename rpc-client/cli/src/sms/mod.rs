@@ -52,10 +52,10 @@ impl Sms {
 /// What is printed.
 #[derive(Args, Clone, Copy)]
 struct View {
-    /// Print JSON on a terminal, too
+    /// Print JSON even on a terminal
     #[arg(long)]
     json: bool,
-    /// Print tables into a pipe or a file, too
+    /// Print tables even into a pipe or a file
     #[arg(long = "text", conflicts_with = "json")]
     as_text: bool,
 }

@@ -59,7 +59,7 @@ struct Message {
     /// A variable of the template; may be given several times
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value, requires = "template")]
     vars: Vec<(String, String)>,
-    /// otp, transactional or marketing
+    /// Class of the message: otp, transactional or marketing
     #[arg(long)]
     class: Option<Class>,
     /// The sender that the recipient sees

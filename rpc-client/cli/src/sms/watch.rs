@@ -23,9 +23,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Print each change of a message's status as it happens
 ///
-/// On a terminal, changes are printed for people; elsewhere as JSON. `rpc sms watch` continues after a restart of the
-/// server without missing a change. If the outbox was replaced, it says so and continues with the first change of the new
-/// one. Ctrl-C ends it.
+/// On a terminal, changes are printed as human-readable lines; elsewhere as JSON. `rpc sms watch` continues after a
+/// restart of the server without missing a change. If the outbox was replaced, it says so and continues with the first
+/// change of the new one. Ctrl-C ends it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

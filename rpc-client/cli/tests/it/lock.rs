@@ -43,9 +43,10 @@ fn a_server_is_as_its_lock_file_says_and_a_change_is_told() {
     let later = later.to_str().unwrap();
     let differs = server.rpc(&["lock", "--check", "--file", file, "--descriptors", later]);
     let expected = format!(
-        "1001 log.append: it refuses what old clients send: `params.trace`: it is required, but may be missing\n\
-         1002 log.read: it is gone, and old clients call it\n\
-         rpc: 2 of {file} differ\n"
+        "1001 log.append: old clients cannot call it: `params.trace`: the server requires it, but old clients may \
+         leave it out\n\
+         1002 log.read: the command is missing, and old clients may call it\n\
+         rpc: 2 differences from {file}\n"
     );
     differs.assert(1, "", &expected);
 }

@@ -51,7 +51,7 @@ pub(crate) struct Ship {
     /// Stop at the end of the file or of the journal instead of waiting for more
     #[arg(long, conflicts_with = "input")]
     once: bool,
-    /// trace, debug, info, warn, error or fatal
+    /// Level of the entries: trace, debug, info, warn, error or fatal
     #[arg(long, default_value_t = Level::Info)]
     level: Level,
     /// Name of the service that writes the lines

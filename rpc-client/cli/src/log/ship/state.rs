@@ -88,7 +88,7 @@ pub(super) trait Stored: Serialize + Sized {
     fn parse(text: &str) -> Result<Self, String>;
 }
 
-/// Reads any state, or says why `S` is not in it.
+/// Reads any state, or says what the file is instead of one of `S`.
 fn parse<S: Stored>(text: &str) -> Result<S, String> {
     /// What each state has.
     #[derive(Deserialize)]
@@ -98,18 +98,23 @@ fn parse<S: Stored>(text: &str) -> Result<S, String> {
         source: Source,
     }
 
+    let is_none = |reason: String| format!("is not a state file of `rpc log ship`: {reason}");
+
     let Versioned { version, source } =
-        serde_json::from_str(text).map_err(|error| error.to_string())?;
+        serde_json::from_str(text).map_err(|error| is_none(error.to_string()))?;
     if source != S::SOURCE {
-        return Err(format!("it is that of a run with `{}`", source.flag()));
-    }
-    if !(1..=S::VERSION).contains(&version) {
         return Err(format!(
-            "`version` is {version}, and this `rpc` reads 1 to {}",
-            S::VERSION
+            "belongs to a run with `{}`; give this run another file",
+            source.flag()
         ));
     }
-    S::parse(text)
+    if !(1..=S::VERSION).contains(&version) {
+        return Err(is_none(format!(
+            "`version` is {version}, and this `rpc` reads 1 to {}",
+            S::VERSION
+        )));
+    }
+    S::parse(text).map_err(is_none)
 }
 
 /// What tells a file from others, whatever its name: a number is given anew once its file is deleted, so the beginning of the
@@ -164,8 +169,8 @@ impl StateFile {
         };
 
         let state = parse(&text).map_err(|message| Failure::Usage {
-            message: format!("{path} is not a state file of `rpc log ship`: {message}"),
-            hint: "name another file; without one ship begins anew".into(),
+            message: format!("`--state`: {path} {message}"),
+            hint: "with a new file, ship begins anew".into(),
         })?;
         Ok(Some(state))
     }

@@ -416,11 +416,17 @@ fn the_states_of_files_and_of_journals_are_told_apart_and_flags_that_do_not_go_t
     std::fs::copy(&of_file, &of_journal).unwrap();
     std::fs::copy(writer.dir.path().join("copy"), &of_file).unwrap();
     let ran = Ran::from(journal.command(&server.address, &[]).output().unwrap());
-    refused(&ran, ": it is that of a run with `--file`");
+    refused(
+        &ran,
+        " belongs to a run with `--file`; give this run another file",
+    );
     let arguments = writer.arguments();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ran = server.rpc(&arguments);
-    refused(&ran, ": it is that of a run with `--journal`");
+    refused(
+        &ran,
+        " belongs to a run with `--journal`; give this run another file",
+    );
 
     for arguments in [
         &["--journal"][..],
