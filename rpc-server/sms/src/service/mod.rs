@@ -1,6 +1,8 @@
 //! The commands of the SMS service.
 
 mod answers;
+#[cfg(test)]
+mod audited;
 mod convert;
 mod serve;
 #[cfg(test)]
@@ -421,7 +423,13 @@ impl Sms for SmsHandlers {
             })
             .await?;
 
-        tracing::info!(target: "audit", identity = context.identity(), message = %id, "an SMS was revealed");
+        tracing::info!(
+            target: "rpc_server::audit",
+            peer = context.peer().map(tracing::field::display),
+            identity = context.identity(),
+            id = %id,
+            "an SMS was revealed"
+        );
         Ok(convert::as_revealed(revealed))
     }
 

@@ -12,6 +12,7 @@ use rpc_server::Router;
 use rpc_server::blocking::BlockingPool;
 use tempfile::TempDir;
 
+use super::audited::Audited;
 use super::*;
 use crate::config::SmsSettings;
 
@@ -228,6 +229,23 @@ async fn callers_see_their_own_messages_and_who_is_named_sees_all() {
         (Some("+8613800138000"), Some("hello"))
     );
     assert_eq!(format!("{revealed:?}"), "Revealed { .. }");
+}
+
+#[tokio::test]
+async fn the_audit_log_names_each_caller_to_whom_a_message_was_revealed() {
+    let bench = Bench::new();
+    let sent = bench.client(Some("shop")).send(&hello()).await.unwrap();
+    let audited = Audited::default();
+    let _guard = tracing::subscriber::set_default(audited.clone());
+
+    let ops = bench.client(Some("ops"));
+    ops.reveal(&the(&sent.id)).await.unwrap();
+
+    let expected = format!(
+        "message=an SMS was revealed peer=127.0.0.1:1 identity=\"ops\" id={} ",
+        sent.id
+    );
+    assert_eq!(audited.events(), [expected]);
 }
 
 #[tokio::test]

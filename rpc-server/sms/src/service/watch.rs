@@ -110,7 +110,8 @@ fn check_cursor(watch: &Watch, extent: &Extent) -> Result<(), SmsError> {
     }
     if let Some(asked) = asked.filter(|asked| *asked != extent.outbox) {
         let message = format!(
-            "the outbox is `{}`, not `{}`: the data directory is another one; go on with `after` 0",
+            "the server has the outbox `{}`, and the cursor is of `{}`: the data directory was replaced; continue with \
+             `after` = 0",
             extent.outbox,
             asked.escape_debug(),
         );
