@@ -141,7 +141,7 @@ impl CodeVariant {
         if number < FIRST_OF_SERVICES {
             return Err(syn::Error::new(
                 code.span(),
-                format!("code {code} is not a service's own: those are 1000 to 4294967295"),
+                format!("code {code} is not allowed: codes of your own are 1000 to 4294967295"),
             ));
         }
         if let Some(first) = known.insert(number, variant.ident.clone()) {
@@ -160,7 +160,7 @@ impl CodeVariant {
             Fields::Unnamed(fields) => {
                 return Err(syn::Error::new(
                     fields.span(),
-                    "give the values of this variant names: they are the fields of `details`",
+                    "name the fields of this variant, as in `Variant { item: String }`: the names become the members of `details`",
                 ));
             }
         };

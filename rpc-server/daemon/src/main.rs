@@ -402,7 +402,10 @@ async fn reload_at(
         };
 
         let Some(done) = in_a_thread_of_its_own(reload).await else {
-            tracing::error!("reading the settings failed; SIGHUP does nothing any more");
+            tracing::error!(
+                "the thread that reads the settings panicked or could not start; further SIGHUPs are ignored until the \
+                 daemon is restarted"
+            );
             return notify::ready(&status);
         };
 

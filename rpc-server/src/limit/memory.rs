@@ -254,7 +254,8 @@ impl Memory {
             tracing::warn!(
                 held = self.held(),
                 limit = self.limit,
-                "connections hold nearly all of `limits.memory_bytes_max`: connections above their share wait"
+                "connections hold nearly all of `limits.memory_bytes_max`: the server does not read from connections that \
+                 hold more than an equal share"
             );
         });
     }

@@ -290,9 +290,9 @@ impl fmt::Display for ListenError {
             Self::NotASocket { path } => write!(f, "unix:{}: {NOT_A_SOCKET}", path.display()),
             Self::Exposed { address } => write!(
                 f,
-                "{address} is reached from other machines, without TLS and without authentication; set one of \
-                 them up, listen on 127.0.0.1 or a Unix socket, or set `allow_plaintext = true` where the network \
-                 around it is trusted"
+                "other machines can reach {address}, which has neither TLS nor authentication; set up TLS or \
+                 authentication, listen on 127.0.0.1 or a Unix socket, or set `allow_plaintext = true` if you trust \
+                 the network"
             ),
             Self::HttpHost { value } => write!(
                 f,

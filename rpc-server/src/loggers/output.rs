@@ -66,8 +66,13 @@ pub(super) fn file(
         );
     };
 
-    LogQueue::start_counting(config.lines_bytes_max, output, report_dropped, dropped)
-        .map_err(|error| wrong(format!("its thread cannot be started: {error}")))
+    LogQueue::start_counting(config.lines_bytes_max, output, report_dropped, dropped).map_err(
+        |error| {
+            wrong(format!(
+                "the thread that writes it cannot be started: {error}"
+            ))
+        },
+    )
 }
 
 fn roller(config: &LoggerConfig) -> Result<LogRoller, String> {

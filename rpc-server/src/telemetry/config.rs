@@ -80,7 +80,8 @@ impl TracesConfig {
 
         if self.queue_max > QUEUE_MAX {
             let message = format!(
-                "`traces.queue_max` ({}) must be at most {QUEUE_MAX}: memory for all of them is taken at the start",
+                "`traces.queue_max` ({}) must be at most {QUEUE_MAX}, because memory for this number of spans is \
+                 reserved at the start",
                 self.queue_max
             );
             return Err(ConfigError::new("traces.queue_max", message));

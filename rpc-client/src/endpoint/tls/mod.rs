@@ -114,7 +114,7 @@ fn load(config: &TlsConfig) -> io::Result<ClientConfig> {
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
             return Err(invalid(
-                "this system has no certificates of authorities; set `ca_file`".into(),
+                "no CA certificates were found on this system; set `ca_file`".into(),
             ));
         }
     }

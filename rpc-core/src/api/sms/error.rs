@@ -68,7 +68,10 @@ pub enum SmsError {
         status: MessageStatus,
     },
     /// It is too late for the call, because the status of the message no longer allows it.
-    #[rpc(code = 1109, message = "it is too late: the message is {status}")]
+    #[rpc(
+        code = 1109,
+        message = "the message is already {status}, so it cannot be cancelled or sent again"
+    )]
     TooLate {
         /// Status of the message.
         status: MessageStatus,

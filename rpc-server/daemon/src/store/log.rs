@@ -328,7 +328,7 @@ fn is_changed(left: &Closing, found_next: u64, segments: &Segments, dir: &Path) 
         let file = segment::path_there(dir, left.segment);
         tracing::error!(
             file = %file.display(), last = left.last,
-            "another program has changed this log segment while the log was closed: {change}; the next one begins"
+            "another program has changed this log segment while the daemon was stopped: {change}; a new segment begins"
         );
     }
     change.is_some()

@@ -379,7 +379,7 @@ fn report_change(segment: &Segment, change: &str, next: u64) {
     let (first, last) = (segment.first, next - 1);
     tracing::error!(
         file = %segment.path().display(), first, last,
-        "another program has changed this log segment: {change}; no more is written to it, and the next segment begins"
+        "another program has changed this log segment: {change}; no more is written to it, and a new segment begins"
     );
 
     if segment.len == 0 {

@@ -68,7 +68,7 @@ fn an_address_that_others_reach_is_refused_unless_it_is_said_to_be_right_and_the
     let (status, log) = place.start("listen = [\"0.0.0.0:0\"]", &[]).ended();
     assert_eq!(status.code(), Some(2), "{log}");
     assert!(
-        log.contains("without TLS and without authentication")
+        log.contains("which has neither TLS nor authentication")
             && log.contains("`allow_plaintext = true`"),
         "{log}"
     );

@@ -21,7 +21,7 @@ const BURST: u64 = 24;
 const EXPLAINED: [&str; 6] = [
     "the server ended while it was being sent",
     "the connection was lost before the answer",
-    "the connection was lost within the answer",
+    "the connection was lost before the end of the gateway's answer",
     "no answer in time",
     "the answer was not complete in time",
     "HTTP 500",

@@ -286,8 +286,8 @@ fn check_class(class: Class, settings: &ClassSettings, mistakes: &mut Vec<Mistak
     if let Some(quiet) = &settings.quiet {
         if class != Class::Marketing {
             mistakes.push(format!(
-                "[sms.class.{class}] `quiet` is only for marketing, because people wait for other \
-                messages; remove it"
+                "[sms.class.{class}] `quiet` is allowed only for the class marketing, because recipients wait for \
+                 messages of this class; remove `quiet`"
             ));
         }
         let checked = QuietHours::new(&quiet.hours, &quiet.zone);

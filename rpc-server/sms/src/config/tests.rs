@@ -67,7 +67,7 @@ fn each_mistake_names_its_place_its_value_and_what_would_be_right() {
     let quiet = json!({"hours": "21:00-09:00", "zone": "UTC"});
     check(
         json!({"class": {"otp": {"quiet": quiet}}}),
-        "only for marketing",
+        "allowed only for the class marketing",
     );
     check(
         json!({"gateways": [{"name": "a b"}]}),

@@ -21,7 +21,7 @@ pub fn authorities(ca_file: &str) -> Result<RootCertStore, MappingError> {
     let (added, _) = roots.add_parsable_certificates(certificates);
     if added == 0 {
         return Err(MappingError::new(
-            "there are no certificates of authorities; install `ca-certificates`, or name an `http.ca_file`",
+            "no CA certificates were found on this system; install `ca-certificates`, or name an `http.ca_file`",
         ));
     }
     Ok(roots)

@@ -227,7 +227,7 @@ async fn an_address_that_others_reach_is_not_bound_without_protection_or_a_word_
     assert!(
         error
             .to_string()
-            .contains("without TLS and without authentication"),
+            .contains("which has neither TLS nor authentication"),
         "{error}"
     );
     let inherited = std::net::TcpListener::bind("0.0.0.0:0").unwrap();

@@ -141,11 +141,11 @@ fn what_keeps_the_daemon_from_starting_is_said_by_check_config_all_at_once_and_b
     let parts = [
         "`limits.frame_bytes_max` is 0 and must be at least 1",
         "`log_level` = \"inof\": \"inof\" must be error, warn, info, debug, trace or off",
-        "`listen`: 0.0.0.0:0 is reached from other machines",
+        "`listen`: other machines can reach 0.0.0.0:0",
         "none is not a directory that exists",
         "`listen`: 127.0.0.1:port: invalid port value; write HOST:PORT",
         "[[listeners]] \"127.0.0.1:0\": ",
-        "`admin.listen`: 0.0.0.0:0 is reached from other machines",
+        "`admin.listen`: other machines can reach 0.0.0.0:0",
         "`tokens_file` ",
         "[[commands]] `cmdid` = 77: no service of `services` has this command; their commands are \
          1001, 1002, 1003, 1004, 1005, 1006, 1007, 1101, ",

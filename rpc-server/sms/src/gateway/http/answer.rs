@@ -50,7 +50,10 @@ impl Answers {
         let pieces = self.pieces(&body);
         if pieces.len() > PARTS_MAX {
             return Submission::NoAnswer {
-                error: "the answer tells of more parts than a message may have".into(),
+                error: format!(
+                    "the gateway's answer has {} parts, and a message has at most {PARTS_MAX}",
+                    pieces.len()
+                ),
             };
         }
         let judged = pieces

@@ -50,7 +50,7 @@ struct Kept {
 
 impl Connections {
     /// # Errors
-    /// The certificates of authorities cannot be read.
+    /// The CA certificates cannot be read.
     pub(super) fn new(address: Address, ca_file: &str) -> Result<Self, MappingError> {
         let tls = address.is_tls.then(|| tls_config(ca_file)).transpose()?;
         Ok(Self {

@@ -42,7 +42,7 @@ impl HttpGateway {
     /// A gateway of settings that were checked. It blocks: secrets and certificates are read.
     ///
     /// # Errors
-    /// Settings that cannot be used, a secret that cannot be read, no certificates of authorities.
+    /// Settings that cannot be used, a secret that cannot be read, no CA certificates.
     pub fn new(settings: HttpSettings) -> Result<Self, MappingError> {
         let url = Url::parse(&settings.url)?;
         Ok(Self {
@@ -152,7 +152,9 @@ impl HttpGateway {
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 return no_answer("the answer is longer than 64 KiB");
             }
-            Ok(Err(_)) => return no_answer("the connection was lost within the answer"),
+            Ok(Err(_)) => {
+                return no_answer("the connection was lost before the end of the gateway's answer");
+            }
             Err(_) => return no_answer("the answer was not complete in time"),
         };
 

@@ -35,7 +35,10 @@ async fn a_request_that_was_written_and_has_no_whole_answer_leaves_it_unknown() 
             Mode::ResetAfter,
             "the connection was lost before the answer",
         ),
-        (Mode::CutOff, "the connection was lost within the answer"),
+        (
+            Mode::CutOff,
+            "the connection was lost before the end of the gateway's answer",
+        ),
     ] {
         let provider = CountingGateway::start(mode).await.unwrap();
         let submitted = simple(provider.url()).submit(&message("hello")).await;
