@@ -12,19 +12,24 @@ use crate::sync::{AtomicBool, AtomicUsize, Mutex};
 /// Length that a stream's first item is expected to have.
 const FIRST_ITEM_BYTES: usize = 64 * 1024;
 
+/// Length that any further item is expected to have at least: the items of a stream differ.
+const ITEM_BYTES_LEAST: usize = 4 * 1024;
+
 /// The room of a connection for items without credit.
 ///
 /// Whether there is a next item decides whether a stream waits for credit or ends, so that each stream looks for its
 /// next item before there is credit for it. It begins to do so only while its connection has room; the others wait for
-/// their turn. A quarter of the room is kept for streams that have sent items: what is left of them may be their end. A stream that has begun is not stopped, because what it waits for may be a result that takes the place of
-/// another call's. It ends if there is no room for its item then.
+/// their turn. A quarter of the room is kept for streams that have sent items: what is left of them may be their end. A
+/// stream that has begun is not stopped, because what it waits for may be a result that takes the place of another
+/// call's. Its item is kept if it is no longer than was expected, even where calls have taken all room meanwhile: so the
+/// items have at most as much beside the calls. A longer one ends its stream if there is no room for it then.
 ///
 /// Only the task of the connection uses it. The lock and the atomic operations let that task change its thread.
 pub(super) struct Ahead {
     peer: Arc<Peer>,
     /// Bytes that calls and streams of the connection may hold, as of the last look.
     bytes_max: AtomicUsize,
-    /// Bytes of the items that are being looked for, if each is as long as the one before.
+    /// Bytes of the items that are being looked for, if each is as long as it is expected to be.
     expected: AtomicUsize,
     /// The streams that wait for their turn.
     queue: Mutex<Queue>,
@@ -79,12 +84,15 @@ impl Ahead {
         self.bytes_max.store(bytes, Ordering::Relaxed);
     }
 
-    /// Lets a stream look for its next item, whose length is expected to be that of the item before; none if it has to
-    /// wait for its turn.
+    /// Lets a stream look for its next item, whose length is expected to be that of the item before, and
+    /// [`ITEM_BYTES_LEAST`] at least; none if it has to wait for its turn.
     pub(super) fn begin(self: &Arc<Self>, item_bytes_last: Option<usize>) -> Option<Looking> {
         let sought = Sought::after(item_bytes_last);
         self.has_room_for(sought).then(|| {
-            let bytes = item_bytes_last.unwrap_or(FIRST_ITEM_BYTES);
+            let bytes = match item_bytes_last {
+                Some(last) => last.max(ITEM_BYTES_LEAST),
+                None => FIRST_ITEM_BYTES,
+            };
             self.expected.fetch_add(bytes, Ordering::Relaxed);
             Looking {
                 ahead: Arc::clone(self),
@@ -147,19 +155,20 @@ impl Ahead {
         self.has_room_for(turn.sought).then_some(*turn)
     }
 
-    /// Whether there is room for an item that has been found.
+    /// Whether there is room for an item that has been found, of which `expected` bytes were expected.
     ///
     /// # Errors
     /// The end of its stream, with code 8.
-    pub(super) fn check_room(&self) -> Result<(), Status> {
+    pub(super) fn check_room(&self, item_bytes: usize, expected: usize) -> Result<(), Status> {
         let bytes_max = self.bytes_max.load(Ordering::Relaxed);
-        if self.peer.held_bytes() < bytes_max {
+        if item_bytes <= expected || self.peer.held_bytes() < bytes_max {
             return Ok(());
         }
 
         Err(Status::resource_exhausted(format!(
-            "the `credit` is used up, and items that wait for credit, and calls, hold all {bytes_max} bytes that the \
-             connection has for them (see `limits.connection_bytes_max`): give credit, or have fewer streams at a time"
+            "the `credit` is used up, the next item has {item_bytes} bytes where {expected} were expected, and items \
+             that wait for credit, and calls, hold all {bytes_max} bytes that the connection has for them (see \
+             `limits.connection_bytes_max`): give credit, or have fewer streams at a time"
         )))
     }
 
@@ -186,6 +195,13 @@ impl Ahead {
 pub(super) struct Looking {
     ahead: Arc<Ahead>,
     bytes: usize,
+}
+
+impl Looking {
+    /// Bytes that its item is expected to have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl Drop for Looking {

@@ -265,13 +265,15 @@ impl StreamCall {
                 return None;
             }
 
+            let expected = self.looking.as_ref().map_or(0, Looking::bytes);
             let item = match self.poll_item(cx) {
                 Poll::Ready(Ok(item)) => item.into_compact(),
                 Poll::Ready(Err(end)) => return Some(end),
                 Poll::Pending => return None,
             };
+            let item_bytes = item.as_bytes().len();
             if why_no_credit.is_none()
-                && let Err(end) = self.ahead.check_room()
+                && let Err(end) = self.ahead.check_room(item_bytes, expected)
             {
                 return Some(Err(end));
             }

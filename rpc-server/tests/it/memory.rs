@@ -171,6 +171,46 @@ async fn items_that_wait_for_credit_count_among_the_bytes_of_their_connection() 
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_waits_for_credit_outlives_calls_that_fill_its_connection() {
+    async fn items(State(ready): State<Arc<Notify>>) -> Reply {
+        let first = stream::once(async { Ok("x".repeat(198)) });
+        let second = stream::once(async move {
+            ready.notified().await;
+            Ok("x".repeat(298))
+        });
+        Reply::stream(first.chain(second))
+    }
+
+    let (ready, rig) = (Arc::<Notify>::default(), Rig::new());
+    let items = Router::with_state(Arc::clone(&ready)).route(200, items);
+    let router = items.unwrap().merge(rig.router()).unwrap();
+    let config = little_memory().with(|config| config.limits.memory_bytes_max = 0);
+    let server = TestServer::with(config, router).await;
+    let mut client = server.connect();
+
+    // It looks for its second item, and calls take all room.
+    client.send(call(99, 200, "\"credit\":1")).await;
+    assert_eq!(client.reply().await["more"], true);
+    client.send((0..18).map(hold).collect::<String>()).await;
+    settle().await;
+    let running = rig.probe.running();
+    assert!((10..18).contains(&running), "it is not full: {running}");
+
+    ready.notify_one();
+    client.expect_silence_for(Duration::from_secs(1)).await;
+
+    rig.gate.let_pass(18);
+    for _ in 0..18 {
+        assert_eq!(client.reply().await["code"], 0);
+    }
+    client
+        .send("{\"cmdid\":5,\"params\":{\"id\":99,\"n\":1}}\n")
+        .await;
+    assert_eq!(client.reply().await["data"].as_str().unwrap().len(), 298);
+    client.expect("{\"id\":99,\"code\":0}").await;
+}
+
 #[tokio::test]
 async fn blocking_work_does_not_begin_without_memory_for_its_result() {
     async fn large(

@@ -212,7 +212,7 @@ fn streams_without_credit_have_items_ready_as_far_as_their_connection_has_room()
 }
 
 #[test]
-fn streams_without_credit_that_find_items_when_their_connection_is_full_end() {
+fn streams_without_credit_that_find_expected_items_when_calls_fill_their_connection_go_on() {
     let (mut calls, peer) = (InFlight::default(), peer());
     let (open, opened) = futures::channel::oneshot::channel::<()>();
     let gate = opened.map(drop).shared();
@@ -220,23 +220,55 @@ fn streams_without_credit_that_find_items_when_their_connection_is_full_end() {
     assert_eq!(run_streams(&mut calls, &peer), Streamed::default());
 
     // One has begun to look for its item; meanwhile the connection becomes full.
-    let call = peer.hold(CALLS_MAX);
+    let call = peer.hold(CALLS_MAX - ITEM_BYTES);
+    calls.ahead().unwrap().set_bytes_max(0);
     add_streams(&mut calls, &peer, 2..=2, gate);
     open.send(()).unwrap();
-    let refused = Streamed {
-        refused: 1,
-        ..Streamed::default()
-    };
-    assert_eq!(run_streams(&mut calls, &peer), refused);
-    assert!(!calls.has(1) && calls.has(2), "the other has not begun");
+    assert_eq!(run_streams(&mut calls, &peer), Streamed::default());
+    assert!(calls.has(1) && calls.has(2));
+    assert!(
+        peer.held_bytes() >= CALLS_MAX,
+        "the item is kept, and counts"
+    );
 
     // A stream that is cancelled does not keep its place.
-    assert!(calls.ahead().unwrap().has_waiting());
+    assert!(
+        calls.ahead().unwrap().has_waiting(),
+        "the other has not begun"
+    );
     calls.abort(2);
     run_streams(&mut calls, &peer);
     assert!(!calls.ahead().unwrap().has_waiting());
+
     drop(call);
+    calls.ahead().unwrap().set_bytes_max(CALLS_MAX);
+    calls.give_credit(1, 1);
+    let sent = Streamed {
+        items: 1,
+        ends: 1,
+        refused: 0,
+    };
+    assert_eq!(run_streams(&mut calls, &peer), sent);
     assert_eq!(peer.held_bytes(), 0);
+}
+
+#[test]
+fn items_longer_than_expected_have_no_room_in_a_full_connection() {
+    let peer = peer();
+    let ahead = Arc::new(Ahead::new(&peer, CALLS_MAX));
+    let first = ahead.begin(None).unwrap().bytes();
+    let next = ahead.begin(Some(200)).unwrap().bytes();
+    assert!(next > 300, "items of a stream differ a little");
+    assert_eq!(ahead.begin(Some(ITEM_BYTES)).unwrap().bytes(), ITEM_BYTES);
+
+    ahead.check_room(first + 1, first).unwrap();
+    let call = peer.hold(CALLS_MAX);
+    ahead.check_room(first, first).unwrap();
+    let refused = ahead.check_room(first + 1, first).unwrap_err();
+    assert_eq!(refused.code(), Code::RESOURCE_EXHAUSTED);
+
+    drop(call);
+    ahead.check_room(first + 1, first).unwrap();
 }
 
 #[test]
