@@ -224,13 +224,18 @@ where
 
     /// An idle connection keeps nothing that it can do without.
     fn release(&mut self, cx: &mut Context<'_>) {
+        let held_before = self.session.held_bytes();
         self.session.release();
         self.input.release();
 
-        let input_bytes = self.input.held_bytes();
-        if self.session.input_bytes != input_bytes {
-            self.session.input_bytes = input_bytes;
+        self.session.input_bytes = self.input.held_bytes();
+        if self.session.held_bytes() != held_before {
             self.session.tell_held_bytes(cx.waker());
+        }
+
+        // What was given back here wakes no stream that waits for room.
+        if self.session.wait_for_room(cx.waker()) {
+            cx.waker().wake_by_ref();
         }
     }
 

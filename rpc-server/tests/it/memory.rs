@@ -9,8 +9,9 @@ use rpc_server::blocking::{BlockingPool, CallToken, Caller, ResultSize};
 use rpc_server::{Config, Params, RawJson, Reply, Router, Server, State, Status};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::rig::{ECHO, HOLD, Rig, filled};
+use crate::rig::{ECHO, FILL, HOLD, Rig, filled};
 use crate::support::{Client, PATIENCE, TestServer, call, settle};
 
 /// Room for ten calls with params of 8,000 bytes, after which memory is scarce.
@@ -374,6 +375,61 @@ async fn a_connection_that_has_had_a_long_line_holds_nothing_of_it() {
     client.expect_code(Some(1), 0).await;
     settle().await;
     assert_eq!(held_bytes(&server).await, 0);
+}
+
+/// Room for a long reply, with short lines.
+fn room_for_a_reply() -> Config {
+    Config::default().with(|config| {
+        config.limits.frame_bytes_max = 20_000;
+        config.limits.output_bytes_soft_max = 20_000;
+        config.limits.connection_bytes_max = 300_000;
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_sent_a_long_reply_holds_nothing_of_it() {
+    let rig = Rig::new();
+    let server = TestServer::with(room_for_a_reply(), rig.router()).await;
+    let mut client = server.connect();
+
+    rig.gate.let_pass(1);
+    let fill = call(1, FILL, "\"params\":{\"bytes\":250000}");
+    client.send(fill).await;
+    client.expect_code(Some(1), 0).await;
+    settle().await;
+    assert_eq!(held_bytes(&server).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_goes_on_in_the_room_that_a_connection_at_rest_gives_back() {
+    let rig = Rig::new();
+    let empty = async || Reply::stream(stream::empty::<Result<u32, Status>>());
+    let router = Router::new().route(200, empty).unwrap();
+    let router = router.merge(rig.router()).unwrap();
+    let server = TestServer::with(room_for_a_reply(), router).await;
+    let mut client = server.connect();
+
+    // The stream may not look for its end, because calls hold the room for that.
+    let fill = call(1, FILL, "\"params\":{\"bytes\":300000}");
+    client.send((2..30).map(hold).collect::<String>()).await;
+    client.send(fill).await;
+    client.send(call(99, 200, "\"credit\":0")).await;
+    settle().await;
+    assert_eq!(server.stats().in_flight, 30);
+
+    // They end together. Then their replies hold the room, and at last a buffer in which nothing waits any more.
+    rig.gate.let_pass(29);
+    settle().await;
+    let begun = Instant::now();
+    for _ in 0..30 {
+        assert_eq!(client.reply().await["code"], 0);
+    }
+    let took = begun.elapsed();
+    assert!(
+        took < Duration::from_millis(500),
+        "a timer woke it: {took:?}"
+    );
+    assert_eq!(server.stats().in_flight, 0);
 }
 
 #[tokio::test(start_paused = true)]
