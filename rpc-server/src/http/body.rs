@@ -14,6 +14,7 @@ use rpc_core::{Cursor, Resume, Status};
 use super::desk::Desk;
 use super::line::Line;
 use super::outcome::HttpRefusal;
+use crate::metrics::add;
 
 /// Maximum number of bytes of items that are sent together.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -38,6 +39,7 @@ pub(super) async fn read(body: Incoming, desk: &Desk) -> Result<Bytes, HttpRefus
 
     let read = tokio::time::timeout(config.timeouts.frame_timeout(), gathering).await;
     read.unwrap_or_else(|_| {
+        add(&desk.http.reporter.metrics.limits.frame_timeouts, 1);
         let failure = Status::deadline_exceeded(format!(
             "the body did not end within `timeouts.frame_timeout_ms` of {} ms",
             config.timeouts.frame_timeout_ms

@@ -147,9 +147,10 @@ async fn limits_are_those_of_the_service() {
     let mut slow = http.connect().await;
     slow.send("POST /test.echo HTTP/1.1\r\nHost: local").await;
     slow.expect_end().await;
-    assert!(http.server.stats().limits.frame_timeouts > 0);
+    assert_eq!(http.server.stats().limits.frame_timeouts, 1);
     let slow = http.ask(&format!("{chunked}1\r\n ")).await;
     assert_eq!((slow.status, slow.code()), (408, "4"));
+    assert_eq!(http.server.stats().limits.frame_timeouts, 2);
 
     let mut holding = http.connect().await;
     holding.send(post("/test.hold", "", "{}")).await;
