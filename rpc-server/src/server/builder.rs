@@ -119,6 +119,10 @@ impl ServerBuilder {
     /// Sets the threads for work that blocks, where the program's handlers use the same. Without this call the
     /// server has a pool of its own with the limits of its [`Config`]. Its figures are in `stats`, and a drain waits
     /// for the work that runs in it.
+    ///
+    /// Give each server of a process a pool of its own. The results of a pool count for the
+    /// `limits.memory_bytes_max` of the first server that it was given to, also after that server has ended: those for
+    /// the connections of another server do not count for the limit of that one.
     #[must_use]
     pub fn blocking(mut self, pool: BlockingPool) -> Self {
         self.blocking = Some(pool);
