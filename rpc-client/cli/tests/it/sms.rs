@@ -132,7 +132,7 @@ fn an_operator_pauses_a_gateway_takes_back_and_sends_again() {
     let late = server.rpc(&["sms", "cancel", &id]);
     assert_eq!((late.exit, late.stdout.as_str()), (1, ""));
     assert!(
-        late.stderr.contains("code 1109") && late.stderr.contains("the message is sent"),
+        late.stderr.contains("code 1109") && late.stderr.contains("the message is already sent"),
         "{late:?}"
     );
     for arguments in [
