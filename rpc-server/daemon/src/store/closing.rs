@@ -3,15 +3,14 @@
 //! What another program changes while no store is open cannot be seen in the files alone: a newest segment that was
 //! shortened looks like one that never held more, and its numbers would be given out a second time.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::segment::FILE_MODE;
+use super::record;
 use super::segments::Newest;
 
 /// What was there when a store was closed.
@@ -33,24 +32,9 @@ impl Closing {
 
     /// Writes the record. Without it, the next start believes what it finds.
     pub(super) fn write(self, dir: &Path) {
-        let written = self.try_to_write(dir);
-        if let Err(error) = written {
+        if let Err(error) = record::write(&path(dir), &self) {
             tracing::warn!(file = %path(dir).display(), %error, "cannot record the state of the log at its close");
         }
-    }
-
-    fn try_to_write(self, dir: &Path) -> io::Result<()> {
-        let new = path(dir).with_extension("new");
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(FILE_MODE)
-            .open(&new)?;
-        file.write_all(&serde_json::to_vec(&self)?)?;
-        file.sync_all()?;
-
-        fs::rename(new, path(dir))
     }
 
     /// Takes the record away: the files have changed.

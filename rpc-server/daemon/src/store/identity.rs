@@ -2,8 +2,7 @@
 //! the directory was replaced by another one whose numbers begin anew.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::closing::Closing;
 use super::dir_lock::DirLock;
-use super::segment::FILE_MODE;
+use super::record;
 
 /// Length of an identity in hexadecimal digits.
 const DIGITS: usize = 32;
@@ -62,7 +61,7 @@ pub(super) fn make(dir: &Path, lock: &DirLock) -> Result<String, StoreError> {
     let log = random().map_err(StoreError::io("read", Path::new("/dev/urandom")))?;
     let stored = Stored { log };
 
-    write(&path, &stored).map_err(StoreError::io("write", &path))?;
+    record::write(&path, &stored).map_err(StoreError::io("write", &path))?;
     lock.sync().map_err(StoreError::io("fsync", dir))?;
     Ok(stored.log)
 }
@@ -71,20 +70,6 @@ fn random() -> io::Result<String> {
     let mut bytes = [0; DIGITS / 2];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn write(path: &Path, stored: &Stored) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(FILE_MODE)
-        .open(&new)?;
-    file.write_all(&serde_json::to_vec(stored)?)?;
-    file.sync_all()?;
-
-    fs::rename(new, path)
 }
 
 fn path(dir: &Path) -> PathBuf {

@@ -56,6 +56,7 @@ mod opening;
 mod packed;
 mod queue;
 mod reading;
+mod record;
 mod repeats;
 mod segment;
 mod segments;

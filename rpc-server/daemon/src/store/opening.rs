@@ -7,16 +7,15 @@
 //! A store that does not sync removes the record, and older versions have none: what they have written is not cut off.
 
 use std::cmp::Ordering;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::closing::Closing;
 use super::dir_lock::DirLock;
-use super::segment::FILE_MODE;
+use super::record;
 use super::segments::Newest;
 
 /// The place from which on each write begins with a marked line.
@@ -40,24 +39,10 @@ impl Opening {
     /// Writes the record, durably. With an older one, or none, less is cut off than could be, so that an error keeps no
     /// store from opening.
     pub(super) fn write(self, dir: &Path, lock: &DirLock) {
-        let written = self.try_to_write(dir).and_then(|()| lock.sync());
+        let written = record::write(&path(dir), &self).and_then(|()| lock.sync());
         if let Err(error) = written {
             tracing::warn!(file = %path(dir).display(), %error, "cannot record how far the log is synced");
         }
-    }
-
-    fn try_to_write(self, dir: &Path) -> io::Result<()> {
-        let new = path(dir).with_extension("new");
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(FILE_MODE)
-            .open(&new)?;
-        file.write_all(&serde_json::to_vec(&self)?)?;
-        file.sync_all()?;
-
-        fs::rename(new, path(dir))
     }
 
     /// Removes the record: from now on nothing is synced.
