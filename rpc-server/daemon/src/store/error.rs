@@ -50,6 +50,8 @@ pub(crate) enum StoreError {
     LeftBehind {
         /// The file that they are in.
         path: PathBuf,
+        /// The bytes of the file before them.
+        kept: u64,
         /// Why they could not be taken back.
         source: Arc<io::Error>,
     },
@@ -194,7 +196,7 @@ impl fmt::Display for StoreError {
                 "{} would be larger than a file of this process may be; raise `ulimit -f` or LimitFSIZE",
                 path.display()
             ),
-            Self::LeftBehind { path, source } => write!(
+            Self::LeftBehind { path, source, .. } => write!(
                 f,
                 "cannot remove log entries whose write failed from {}: {source}; they may appear after a restart",
                 path.display()

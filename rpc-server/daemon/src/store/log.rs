@@ -92,7 +92,7 @@ impl LogStore {
         let lock = DirLock::take(dir)?;
         let sync = config.fsync.then_some(&lock);
         let firsts = segments::firsts(dir).map_err(StoreError::io("list", dir))?;
-        let mut repeats = Repeats::before_newest(dir, &firsts, &config);
+        let mut repeats = Repeats::before_newest(dir, &firsts, &config)?;
         let snapshots = Snapshots::of(dir, firsts.last().copied())
             .map_err(StoreError::io("delete an old record in", dir))?;
         let FoundSegments {

@@ -45,6 +45,11 @@ impl Opening {
         }
     }
 
+    /// Whether a store has recorded how far it found the log synced, and has synced all since.
+    pub(super) fn is_there(dir: &Path) -> bool {
+        path(dir).exists()
+    }
+
     /// Removes the record: from now on nothing is synced.
     pub(super) fn remove(dir: &Path) {
         if let Err(error) = fs::remove_file(path(dir))

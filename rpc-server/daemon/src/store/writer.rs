@@ -116,6 +116,11 @@ impl Writer {
 
         let outcome = self.write(&batch);
         self.report(&batch, &outcome);
+        let left_behind = outcome.as_ref().err();
+        if left_behind.is_some_and(|error| self.snapshots.note_failure(error)) {
+            // A start believes what it finds in the newest segment.
+            self.begin(batch.next());
+        }
         self.note_write(outcome.as_ref().err());
 
         if outcome.is_ok() {

@@ -167,17 +167,6 @@ impl Keys {
         state.known_since = -state.age_max;
     }
 
-    /// Whether an append with a key has failed that may be in the files nevertheless.
-    pub(super) fn has_failed(&self, now: Instant) -> bool {
-        let state = lock(&self.state);
-        let oldest = state.since_began(now) - state.age_max;
-        state.identities.values().any(|own| {
-            let known = own.order.iter().filter(|(seen, _)| *seen > oldest);
-            let mut keys = known.filter_map(|(_, id)| own.keys.get(id));
-            keys.any(|key| key.progress.has_failed())
-        })
-    }
-
     /// What a later process has to know: keys of entries that are on the disk.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         let state = lock(&self.state);
@@ -228,7 +217,11 @@ impl State {
     fn learn(&mut self, of: &KeyOf<'_>, seq: u64, seen: Ms) {
         let known = self.identities.get_mut(&*of.by);
         if let Some(key) = known.and_then(|own| own.keys.get_mut(&*of.id)) {
-            // An append that was resent after an error of the disk, and is there twice: the later one counts.
+            // An append that was resent after an error of the disk, and is there twice: the later one counts, also if the
+            // earlier one is read behind it.
+            if matches!(key.progress, Progress::Done(known) if known > seq) {
+                return;
+            }
             key.fingerprint = of.hash;
             key.progress = Progress::Done(seq);
             return;

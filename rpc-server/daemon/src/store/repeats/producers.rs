@@ -215,6 +215,8 @@ impl Producers {
         let mut state = lock(&self.state);
         let known = state.producers.get_mut(&batch.producer);
         let has_room = match known {
+            // Making room for it would forget another one.
+            Some(producer) if producer.batches.contains_key(&batch.number) => return,
             Some(producer) => producer.make_room(batch.number).is_ok(),
             None => state.make_room(),
         };
@@ -242,16 +244,6 @@ impl Producers {
             state.producers.insert(known.producer.clone(), producer);
             state.hear(&known.producer, heard);
         }
-    }
-
-    /// Whether a batch has failed that may be in the files nevertheless.
-    pub(super) fn has_failed(&self) -> bool {
-        let state = lock(&self.state);
-        let mut batches = state
-            .producers
-            .values()
-            .flat_map(|producer| producer.batches.values());
-        batches.any(|batch| batch.progress.has_failed())
     }
 
     /// What a later process has to know, the longest silence first.

@@ -43,10 +43,6 @@ impl<T: Copy> Progress<T> {
         matches!(self, Self::Runs(_))
     }
 
-    pub(super) fn has_failed(&self) -> bool {
-        matches!(self, Self::Failed(_))
-    }
-
     /// Notes the outcome; returns those that want to know of it.
     pub(super) fn end(
         &mut self,

@@ -1,5 +1,9 @@
 //! Snapshots of what is known: lines of JSON, whose last one has a fingerprint of those before.
+//!
+//! A snapshot knows nothing of what a write has left that failed. It names the segments of such writes, and a start reads
+//! them, too.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,10 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rpc_core::Fingerprint;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::super::Durability;
 use super::super::segment::{self, FILE_MODE};
+use super::super::{Durability, StoreError};
 use super::Repeats;
 use super::keys;
 use super::known::{KnownKey, hex};
@@ -23,13 +26,30 @@ const EXTENSION: &str = "known";
 pub(super) struct Known {
     pub(super) keys: keys::Snapshot,
     pub(super) producers: Vec<KnownProducer>,
+    /// The segments of writes that have failed, from the oldest on.
+    pub(super) failed: Vec<FailedSegment>,
+}
+
+/// A segment with bytes at its end that a write has left which failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FailedSegment {
+    /// The first number of the segment.
+    pub(super) segment: u64,
+    /// The bytes before those that were left.
+    pub(super) kept: u64,
 }
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
 struct Head {
-    /// The number behind the last one that this knows of.
+    /// The number before which all is known: that of the snapshot's segment, or of the first one that a failed write has
+    /// left something in. Older versions believe only the former, and otherwise read all segments.
     before: u64,
+    /// The number of the snapshot's segment, if `before` is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<FailedSegment>,
     /// When the youngest key was received that is not known any more, in milliseconds since the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lost_ms: Option<i64>,
@@ -50,6 +70,8 @@ pub(in crate::store) struct Snapshots {
     newest: Option<u64>,
     /// That of a segment which is being made.
     next: Option<u64>,
+    /// The segments that writes of this process have left something in, and the bytes before that.
+    failed: BTreeMap<u64, u64>,
 }
 
 impl Snapshots {
@@ -69,13 +91,24 @@ impl Snapshots {
             dir: dir.into(),
             newest,
             next: None,
+            failed: BTreeMap::new(),
         })
     }
 
+    /// Notes that a write has failed with this error; returns whether it has left something in its segment.
+    pub(in crate::store) fn note_failure(&mut self, error: &StoreError) -> bool {
+        let StoreError::LeftBehind { path, kept, .. } = error else {
+            return false;
+        };
+
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some((segment, _)) = name.and_then(segment::parse) {
+            self.failed.insert(segment, *kept);
+        }
+        true
+    }
+
     /// Writes what is known before the segment `first` is made. Without it, a start reads older segments.
-    ///
-    /// While something may be in the files though it has failed, nothing is written: a start that believes a record
-    /// without it would have it written again.
     pub(in crate::store) fn write(
         &mut self,
         first: u64,
@@ -88,22 +121,22 @@ impl Snapshots {
             self.delete(old);
         }
 
-        let path = path(&self.dir, first);
-        let now = Instant::now();
-        if repeats.has_failed(now) {
-            // One that is there is of a segment that was taken back.
-            return self.delete(first);
-        }
-        let known = Known {
-            keys: repeats.keys.snapshot(now),
-            producers: repeats.producers.snapshot(now),
-        };
-        if let Err(error) = write(&path, first, &known, durability) {
-            tracing::warn!(file = %path.display(), %error, "the record of the appends so far, which finds repeated ones, cannot be written");
+        let known = repeats.known(self.failed_segments());
+        if write(&self.dir, first, &known, durability).is_err() {
             // One that is there is of a segment that was taken back.
             self.delete(first);
-            let _ = fs::remove_file(unfinished(&path));
         }
+    }
+
+    /// The segments with something that was left. It is gone with the plain file: by retention, or as only what readers see is
+    /// compressed.
+    fn failed_segments(&mut self) -> Vec<FailedSegment> {
+        self.failed
+            .retain(|segment, _| segment::path(&self.dir, *segment).exists());
+        let failed = self.failed.iter();
+        failed
+            .map(|(&segment, &kept)| FailedSegment { segment, kept })
+            .collect()
     }
 
     /// Notes that readers know of a segment: the snapshot of the one before is not needed any more.
@@ -133,7 +166,21 @@ fn unfinished(path: &Path) -> PathBuf {
     path.with_extension("known.new")
 }
 
-fn write(path: &Path, before: u64, known: &Known, durability: Durability) -> io::Result<()> {
+/// Writes what is known before the segment `first`. That it fails is logged.
+pub(super) fn write(
+    dir: &Path,
+    first: u64,
+    known: &Known,
+    durability: Durability,
+) -> io::Result<()> {
+    let path = path(dir, first);
+    try_to_write(&path, first, known, durability).inspect_err(|error| {
+        tracing::warn!(file = %path.display(), %error, "the record of the appends so far, which finds repeated ones, cannot be written");
+        let _ = fs::remove_file(unfinished(&path));
+    })
+}
+
+fn try_to_write(path: &Path, first: u64, known: &Known, durability: Durability) -> io::Result<()> {
     let new = unfinished(path);
     let file = File::options()
         .write(true)
@@ -146,8 +193,11 @@ fn write(path: &Path, before: u64, known: &Known, durability: Durability) -> io:
         check: Fingerprint::default(),
     };
 
+    let before = known.failed.first().map(|failed| failed.segment);
     let head = Head {
-        before,
+        before: before.unwrap_or(first),
+        of: before.map(|_| first),
+        failed: known.failed.clone(),
         lost_ms: known.keys.lost,
     };
     lines.line(&head)?;
@@ -190,10 +240,11 @@ pub(super) fn read(dir: &Path, first: u64) -> io::Result<Known> {
         check = check.with(line.as_bytes());
         if std::mem::take(&mut is_head) {
             let head: Head = serde_json::from_str(&line)?;
-            if head.before != first {
+            if head.of.unwrap_or(head.before) != first {
                 return Err(damaged());
             }
             known.keys.lost = head.lost_ms;
+            known.failed = head.failed;
         } else if line.starts_with("{\"producer\"") {
             known.producers.push(serde_json::from_str(&line)?);
         } else {

@@ -140,8 +140,8 @@ fn a_snapshot_keeps_what_is_known_and_what_was_forgotten() {
 
     repeats.keys = keys_of(0, room, now);
     repeats.producers = producers_of(&[], now);
-    assert!(repeats.load(dir.path(), 7));
-    assert!(!repeats.load(dir.path(), 8));
+    assert_eq!(repeats.load(dir.path(), 7), Some(Vec::new()));
+    assert_eq!(repeats.load(dir.path(), 8), None);
     repeats.keys.are_complete();
 
     let repetition = |key: &str| begin(&repeats.keys, &call(key, "1", Some(0)), now);
@@ -278,8 +278,11 @@ fn a_batch_is_told_from_others_by_its_number_and_its_entries() {
     assert!(begin(9, "sent").unwrap().is_none());
 
     // What may be there is not written again.
-    let (path, source) = ("f".into(), Arc::new(std::io::Error::other("it is broken")));
-    let left_behind = StoreError::LeftBehind { path, source };
+    let left_behind = StoreError::LeftBehind {
+        path: "f".into(),
+        kept: 0,
+        source: Arc::new(broken()),
+    };
     begin(10, "sent")
         .unwrap()
         .unwrap()
@@ -362,7 +365,7 @@ fn the_name_of_a_batch_in_its_line_is_believed_only_as_it_was_written() {
 }
 
 #[test]
-fn no_snapshot_is_written_while_something_that_failed_may_be_in_the_files() {
+fn a_snapshot_names_the_segments_that_failed_writes_have_left_something_in_while_they_are_there() {
     let dir = TempDir::new().unwrap();
     let now = Instant::now();
     let mut repeats = Repeats {
@@ -372,30 +375,70 @@ fn no_snapshot_is_written_while_something_that_failed_may_be_in_the_files() {
         keys: keys_of(3, 1 << 20, now),
         is_complete: true,
     };
-    let (path, source) = ("f".into(), Arc::new(std::io::Error::other("it is broken")));
-    let left_behind = Err(StoreError::LeftBehind { path, source });
-    let is_written = |repeats: &Repeats, first| {
-        let mut snapshots = Snapshots::of(dir.path(), None).unwrap();
-        snapshots.write(first, repeats, Durability::Process);
-        snapshot::path(dir.path(), first).exists()
+    let left_in = |segment| {
+        let (path, source) = (segment::path(dir.path(), segment), Arc::new(broken()));
+        let kept = segment * 10;
+        StoreError::LeftBehind { path, kept, source }
     };
-    assert!(is_written(&repeats, 1));
+    let mut snapshots = Snapshots::of(dir.path(), None).unwrap();
+    let failed = |repeats: &mut Repeats, first| {
+        let failed = repeats.load(dir.path(), first).expect("it is written");
+        let failed = failed.into_iter();
+        failed
+            .map(|failed| (failed.segment, failed.kept))
+            .collect::<Vec<_>>()
+    };
+    for segment in [4, 6] {
+        fs::write(segment::path(dir.path(), segment), "left").unwrap();
+    }
 
     // What was taken back is not there.
-    let full = || Err(StoreError::Full { path: "f".into() });
-    let run = begin_batch(&repeats.producers, &batch("p", 4, "sent"), now).unwrap();
-    run.unwrap().finish(&full());
-    let run = begin(&repeats.keys, &call("k4", "1", None), now).unwrap();
-    run.unwrap().finish(&full());
-    assert!(is_written(&repeats, 1));
-
+    let taken_back = StoreError::Full { path: "f".into() };
+    assert!(!snapshots.note_failure(&taken_back));
+    for segment in [6, 4] {
+        assert!(snapshots.note_failure(&left_in(segment)));
+    }
     let run = begin_batch(&repeats.producers, &batch("p", 5, "sent"), now).unwrap();
-    run.unwrap().finish(&left_behind);
-    assert!(!is_written(&repeats, 1), "the one before is deleted, too");
+    run.unwrap().finish(&Err(left_in(6)));
+    snapshots.write(9, &repeats, Durability::Process);
+    assert_eq!(failed(&mut repeats, 9), [(4, 40), (6, 60)]);
 
-    repeats.producers = producers_of(&[], now);
-    assert!(is_written(&repeats, 1));
-    let run = begin(&repeats.keys, &call("k5", "1", None), now).unwrap();
-    run.unwrap().finish(&left_behind);
-    assert!(!is_written(&repeats, 1));
+    // Older versions take it for one of another segment, and read all.
+    let text = fs::read_to_string(snapshot::path(dir.path(), 9)).unwrap();
+    assert!(
+        text.starts_with(r#"{"before":4,"of":9,"failed":[{"segment":4,"#),
+        "{text}"
+    );
+    fs::copy(snapshot::path(dir.path(), 9), snapshot::path(dir.path(), 4)).unwrap();
+    assert_eq!(repeats.load(dir.path(), 4), None);
+
+    fs::remove_file(segment::path(dir.path(), 4)).unwrap();
+    snapshots.write(11, &repeats, Durability::Process);
+    assert_eq!(failed(&mut repeats, 11), [(6, 60)]);
+}
+
+#[test]
+fn what_is_known_is_not_changed_by_an_older_segment_that_is_read_behind_it() {
+    let now = Instant::now();
+    let keys = keys_of(0, 1 << 20, now);
+    let key = |hash| KeyOf {
+        id: "k".into(),
+        by: "".into(),
+        hash,
+    };
+    let sent = call("k", "1", None);
+    for seq in [7, 3, 9, 8] {
+        keys.replay(&key(sent.fingerprint()), seq);
+    }
+    let known = keys.snapshot(now).keys;
+    assert_eq!(known.iter().map(|key| key.seq).collect::<Vec<_>>(), [9]);
+
+    let producers = producers_of(&[("p", 64)], now);
+    producers.replay(&batch("p", 64, "sent"), 1);
+    let begin = |number| begin_batch(&producers, &batch("p", number, "sent"), now);
+    assert!((1..=64).all(|number| begin(number).unwrap().is_none()));
+}
+
+fn broken() -> io::Error {
+    io::Error::other("it is broken")
 }

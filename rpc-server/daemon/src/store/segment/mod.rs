@@ -4,6 +4,7 @@ mod file;
 mod holes;
 mod names;
 mod recover;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub(super) use recover::stand_in;
 pub(super) use recover::{
     Recovered, RecoveredClosed, accept_but_for_newline, cut_left_behind, recover_closed,
 };
+pub(super) use settle::{sync_older, write_again};
 
 /// Permissions of the store's files: what is logged is not for all users of the machine.
 pub(super) const FILE_MODE: u32 = 0o600;
@@ -201,10 +203,11 @@ impl Segment {
     /// With `lock` it is taken back durably: the callers are told that their entries are not there, and send them again. A
     /// sync of the file says nothing about lines whose own sync has failed, and need not, since they are gone.
     pub(super) fn give_up(self, failed: StoreError, lock: Option<&DirLock>) -> StoreError {
-        let taken_back = if self.listed {
-            self.cut_off(self.len, lock)
+        let (kept, taken_back) = if self.listed {
+            (self.len, self.cut_off(self.len, lock))
         } else {
-            fs::remove_file(&self.path).and_then(|()| lock.map_or(Ok(()), DirLock::sync))
+            let removed = fs::remove_file(&self.path);
+            (0, removed.and_then(|()| lock.map_or(Ok(()), DirLock::sync)))
         };
 
         let Err(error) = taken_back else {
@@ -216,6 +219,7 @@ impl Segment {
         );
         StoreError::LeftBehind {
             path: self.path,
+            kept,
             source: Arc::new(error),
         }
     }

@@ -41,7 +41,7 @@ impl Segment {
         learn: &mut dyn FnMut(&EntryRef<'_>, u64),
     ) -> Result<Recovered, StoreError> {
         let path = path(dir, first);
-        let file = open_itself(&path).map_err(StoreError::io("open", &path))?;
+        let file = open_itself(&path, Writes::Append).map_err(StoreError::io("open", &path))?;
         let read = StoreError::io("read", &path);
         let found = file.metadata().map_err(read)?;
         // A copy of the file under another name is not changed with it.
@@ -176,7 +176,7 @@ pub(in crate::store) fn cut_left_behind(dir: &Path, first: u64, kept: u64, durab
 
 /// Returns how many bytes were cut off.
 fn try_to_cut(path: &Path, kept: u64, durability: Durability) -> io::Result<u64> {
-    let file = open_itself(path)?;
+    let file = open_itself(path, Writes::Append)?;
     let found = file.metadata()?;
     if found.nlink() != 1 {
         return Err(io::Error::other("it has several names (hard links)"));
@@ -296,9 +296,18 @@ impl Found {
     }
 }
 
-/// Opens a file for reading and appending, and not what a symbolic link in its place leads to: what is
+/// Where a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// Behind its end.
+    Append,
+    /// At an offset.
+    AtOffset,
+}
+
+/// Opens a file for reading and writing, and not what a symbolic link in its place leads to: what is
 /// written, and cut off, would be another program's file.
-fn open_itself(path: &Path) -> io::Result<File> {
+pub(super) fn open_itself(path: &Path, writes: Writes) -> io::Result<File> {
     let refused = |message| Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     let named = fs::symlink_metadata(path)?;
     if named.is_symlink() {
@@ -308,7 +317,11 @@ fn open_itself(path: &Path) -> io::Result<File> {
         return refused("it is not a regular file; remove it");
     }
 
-    let file = OpenOptions::new().read(true).append(true).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .append(writes == Writes::Append)
+        .open(path)?;
     let opened = file.metadata()?;
     if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
         return refused("it was replaced while it was opened");

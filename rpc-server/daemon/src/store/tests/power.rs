@@ -6,7 +6,7 @@
 //! before.
 
 #[path = "../../../../tests/power/mod.rs"]
-mod simulated;
+pub(super) mod simulated;
 
 use self::simulated::{Call, Disk, recorded};
 use super::disk::{CHILD_DIR, child};

@@ -83,7 +83,7 @@ async fn what_is_wrong_with_a_compressed_segment_is_logged_with_the_file_that_is
     fs::create_dir(&damaged).unwrap();
     fs::remove_file(known_file(&dir)).unwrap();
     let firsts = segments::firsts(dir.path()).unwrap();
-    let log = logged(|| drop(Repeats::before_newest(dir.path(), &firsts, &config(360))));
+    let log = logged(|| drop(Repeats::before_newest(dir.path(), &firsts, &config(360)).unwrap()));
     assert!(log.contains("the log cannot be read"), "{log}");
     assert!(log.contains(&file), "{log}");
 }
