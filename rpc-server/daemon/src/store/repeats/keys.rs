@@ -167,6 +167,12 @@ impl Keys {
         state.known_since = -state.age_max;
     }
 
+    /// Notes that the process before may have known keys that this one does not. A snapshot of this one tells of it.
+    pub(super) fn may_have_been_lost(&self) {
+        let mut state = lock(&self.state);
+        state.lost = state.lost.max(Some(0));
+    }
+
     /// What a later process has to know: keys of entries that are on the disk.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
         let state = lock(&self.state);

@@ -130,6 +130,8 @@ impl Repeats {
         self.is_complete &= replayed == Replayed::Whole;
         if self.is_complete {
             self.keys.are_complete();
+        } else if next > 1 || replayed == Replayed::Damaged {
+            self.keys.may_have_been_lost();
         }
     }
 

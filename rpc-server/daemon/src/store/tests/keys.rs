@@ -130,3 +130,27 @@ async fn a_repetition_whose_entry_may_be_among_damaged_lines_of_an_older_segment
         }
     }
 }
+
+#[tokio::test]
+async fn a_key_that_may_have_been_lost_is_refused_by_later_stores_too() {
+    let dir = TempDir::new().unwrap();
+    // One entry a segment.
+    let store = open_small(&dir, 100);
+    for key in ["a", "b"] {
+        append_once(&store, key, "m", None).await.unwrap();
+    }
+    drop(store);
+    let mut content = fs::read(segment_path(&dir, 2)).unwrap();
+    content[3] ^= 0xff;
+    fs::write(segment_path(&dir, 2), content).unwrap();
+
+    // The second one has a snapshot that the first one has written, and no damage to see.
+    for key in ["c", "d"] {
+        let store = open_small(&dir, 100);
+        let lost = append_once(&store, "b", "m", Some(0)).await;
+        assert!(matches!(lost, Err(StoreError::KeyForgotten)), "{key}");
+        let known = append_once(&store, "a", "m", Some(0)).await;
+        assert_eq!(known.unwrap(), (1, true));
+        append_once(&store, key, "m", None).await.unwrap();
+    }
+}
