@@ -36,7 +36,7 @@ pub use error::DaemonError;
 pub use reload::{Reloaded, Reloader};
 #[cfg(feature = "sms")]
 use rpc_sms::service::{SmsCommands, SmsHandlers};
-use store::LogStore;
+use store::LogEngine;
 
 /// A daemon that is bound to its addresses, with its store open.
 ///
@@ -62,7 +62,7 @@ pub struct Daemon {
     /// What a reload compares with.
     #[cfg(feature = "program")]
     config: DaemonConfig,
-    log: Option<Arc<LogStore>>,
+    log: Option<Arc<dyn LogEngine>>,
     #[cfg(feature = "syslog")]
     syslog: Option<syslog::Syslog>,
     #[cfg(feature = "sms")]
@@ -275,7 +275,7 @@ impl Daemon {
         watching.inspect(tokio::task::JoinHandle::abort);
         if let Some(log) = self.log {
             log.close().await;
-            let damaged = log.damaged();
+            let damaged = log.stats().damaged;
             if damaged > 0 {
                 tracing::warn!(
                     damaged,
@@ -292,18 +292,18 @@ impl Daemon {
 async fn open_log(
     config: &DaemonConfig,
     blocking: &BlockingPool,
-) -> Result<Arc<LogStore>, DaemonError> {
+) -> Result<Arc<dyn LogEngine>, DaemonError> {
     let dir = store_dir(&config.data_dir);
     let settings = config.log.store_in(&config.timeouts);
     let pool = blocking.clone();
     let opening = blocking.run(Caller::default(), move |_| {
-        LogStore::open(&dir, settings, &pool)
+        store::open(&dir, settings, &pool)
     });
 
     let store = opening
         .await
         .map_err(|error| DaemonError::store(error.into()))?;
-    store.map(Arc::new).map_err(DaemonError::store)
+    store.map_err(DaemonError::store)
 }
 
 /// The directory of the log service's store.
@@ -363,6 +363,6 @@ fn inherited() -> Result<Vec<InheritedListener>, DaemonError> {
 /// A store that cannot be opened.
 pub fn log_router(dir: &Path, settings: &config::LogSettings) -> Result<Router, DaemonError> {
     let pool = BlockingPool::default();
-    let store = LogStore::open(dir, settings.store(), &pool).map_err(DaemonError::store)?;
-    Ok(Router::new().merge(services::log::router(Arc::new(store))?)?)
+    let store = store::open(dir, settings.store(), &pool).map_err(DaemonError::store)?;
+    Ok(Router::new().merge(services::log::router(store)?)?)
 }

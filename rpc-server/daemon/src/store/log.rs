@@ -1,4 +1,4 @@
-//! The store as its users see it: append, read, wait.
+//! The engine that keeps the log in files.
 
 use std::fmt;
 use std::io;
@@ -21,13 +21,13 @@ use super::emits::{Due, Emitters, ServiceLimits, Services, send_notices};
 use super::meter::Meter;
 use super::opening::Opening;
 use super::queue::{Appended, Queue, QueueLimits};
-use super::repeats::{BatchOf, KeyOf, Keys, Once, Producers, Repeats, Replayed, Snapshots};
+use super::repeats::{KeyOf, Keys, Once, Producers, Repeats, Replayed, Snapshots};
 use super::segment;
 use super::segments::{self, FoundSegments, Segments};
 use super::upkeep::Upkeep;
 use super::waiting::{Matcher, Waiting};
 use super::writer::Writer;
-use super::{Durability, Health, LogConfig, NewBatch, NewEntries, StoreError, identity};
+use super::{Durability, Health, LogConfig, NewEntries, StoreError, identity};
 
 /// A log on disk: entries are appended, get consecutive sequence numbers from 1 on, and are read in that
 /// order.
@@ -42,7 +42,8 @@ pub(crate) struct LogStore {
     /// The reads that wait.
     pub(super) waiting: Arc<Waiting>,
     pub(super) wait_max: Duration,
-    is_synced: bool,
+    /// Whether what is acknowledged would outlive a loss of power.
+    pub(super) is_synced: bool,
     /// The identity of the log.
     pub(super) log: String,
     /// What connections emit.
@@ -54,9 +55,9 @@ pub(crate) struct LogStore {
     /// The keys of appends.
     keys: Arc<Keys>,
     /// The batches of producers.
-    producers: Arc<Producers>,
+    pub(super) producers: Arc<Producers>,
     pub(super) durable: watch::Receiver<u64>,
-    health: watch::Receiver<Health>,
+    pub(super) health: watch::Receiver<Health>,
     /// Whether work in the background has to end.
     is_ending: Arc<AtomicBool>,
     /// The threads of the store, in the order in which they end.
@@ -178,29 +179,13 @@ impl LogStore {
         })
     }
 
-    /// Appends an entry. The order of the calls is the order in the log, whatever becomes of the futures: the
-    /// entry has its place when this returns, and is on the disk when the future resolves.
-    ///
-    /// # Errors
-    ///
-    /// At once, without having taken the entry: [`Overloaded`](StoreError::Overloaded),
-    /// [`TooLarge`](StoreError::TooLarge), [`Closed`](StoreError::Closed). From the future:
-    /// [`Full`](StoreError::Full) and [`Io`](StoreError::Io); the sequence number is then left out.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future does not take the entry back.
+    /// Appends an entry, as [`LogEngine::append`]. The number of one that fails is left out.
     pub(crate) fn append(&self, entry: impl Into<NewEntries>) -> Result<Appended, StoreError> {
         let entry = entry.into().received_at(self.clock.now_ms());
         self.within_budgets(&entry, || self.queue.push(&entry))
     }
 
-    /// Appends an entry once, however often it is sent with this key, also to the next store on the same directory.
-    ///
-    /// # Errors
-    ///
-    /// As [`append`](Self::append); and [`KeyConflict`](StoreError::KeyConflict),
-    /// [`KeyForgotten`](StoreError::KeyForgotten) and [`KeysFull`](StoreError::KeysFull) at once.
+    /// Appends an entry once, as [`LogEngine::append_once`].
     pub(crate) fn append_once(
         &self,
         entry: impl Into<NewEntries>,
@@ -218,37 +203,8 @@ impl LogStore {
         })
     }
 
-    /// Appends entries together or not at all, once, however often the batch is sent. The outcome is the number of the first
-    /// one.
-    ///
-    /// # Errors
-    ///
-    /// As [`append`](Self::append); and [`BatchConflict`](StoreError::BatchConflict) and
-    /// [`BatchStale`](StoreError::BatchStale) at once.
-    pub(crate) fn append_batch(
-        &self,
-        producer: &str,
-        number: u64,
-        entries: NewBatch,
-    ) -> Result<Once, StoreError> {
-        let batch = BatchOf::new(producer.to_owned(), number, &entries);
-
-        self.producers.once(&batch, Instant::now(), |tell| {
-            let entries = entries
-                .into_entries(&batch)
-                .received_at(self.clock.now_ms());
-            self.within_budgets(&entries, || self.queue.push_for(&entries, tell))
-        })
-    }
-
-    /// Whether a batch of the producer with this number is known whose hash is not that of these entries. It has other ones,
-    /// or an older version has written it, which had another hash: see [`NewBatch::note_text`].
-    pub(crate) fn has_other_batch(&self, producer: &str, number: u64, entries: &NewBatch) -> bool {
-        self.producers.has_other(producer, number, entries.hash())
-    }
-
     /// Does what takes entries, if their services are within their budgets.
-    fn within_budgets<T>(
+    pub(super) fn within_budgets<T>(
         &self,
         entries: &NewEntries,
         push: impl FnOnce() -> Result<T, StoreError>,
@@ -257,30 +213,9 @@ impl LogStore {
         push().inspect_err(|_| self.services.give_back(&shares))
     }
 
-    /// The identity of the log.
-    pub(crate) fn identity(&self) -> &str {
-        &self.log
-    }
-
-    /// Whether what is acknowledged would outlive a loss of power.
-    pub(crate) fn is_synced(&self) -> bool {
-        self.is_synced
-    }
-
-    /// Lets reads that wait return what they have, now and from now on: a server that drains must not wait
-    /// for those who wait for the next entry.
-    pub(crate) fn end_waits(&self) {
-        self.waiting.end();
-    }
-
     /// The sequence number of the last durable entry; 0 without entries.
     pub(crate) fn last(&self) -> u64 {
         *self.durable.borrow()
-    }
-
-    /// Whether the store can do its work. It ends with the writer: an entry is not taken any more then.
-    pub(crate) fn health(&self) -> watch::Receiver<Health> {
-        self.health.clone()
     }
 
     /// How many damaged lines were found since the store was opened. Each was reported with its file and

@@ -41,6 +41,7 @@ mod closing;
 mod config;
 mod dir_lock;
 mod emits;
+mod engine;
 mod entry;
 mod error;
 mod filter;
@@ -69,19 +70,19 @@ mod walk;
 mod writer;
 
 pub(crate) use config::{Compression, Durability, Health, LogConfig};
-#[cfg(feature = "syslog")]
-pub(crate) use emits::Emitter;
-pub(crate) use emits::Overflow;
+pub(crate) use emits::{Emitter, Overflow};
+pub(crate) use engine::{LogEngine, open};
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Filter, Rest, WantedField};
-pub(crate) use log::LogStore;
 pub(crate) use new_entries::{NewBatch, NewEntries};
 #[cfg(feature = "program")]
 pub(crate) use reading::REPLY_BYTES_MIN;
-pub(crate) use reading::{Direction, Page, Query, Start, TailQuery};
+pub(crate) use reading::{Direction, Page, Query, Start, TailQuery, Tailed};
 pub(crate) use repeats::Once;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use log::LogStore;
 
 /// Locks a mutex of the store. A panic elsewhere does not spread from here: every critical section of the
 /// store leaves its data whole at each step that could panic.

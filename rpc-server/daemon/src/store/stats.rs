@@ -1,7 +1,5 @@
 //! Figures about a store: its contents, and the work that it has done.
 
-use std::sync::Arc;
-
 use rpc_core::api::log::LogStats;
 
 use super::LogStore;
@@ -12,7 +10,7 @@ const ENGINE: &str = "files";
 
 impl LogStore {
     /// The figures of the store now.
-    pub(crate) fn stats(self: &Arc<Self>) -> LogStats {
+    pub(crate) fn stats(&self) -> LogStats {
         let extent = self.extent();
         let ByService {
             named: services,
@@ -36,7 +34,7 @@ impl LogStore {
             services,
             others,
             engine: ENGINE.into(),
-            synced: self.is_synced(),
+            synced: self.is_synced,
         }
     }
 }

@@ -109,7 +109,7 @@ impl Taker {
             let _ = self
                 .shared
                 .store
-                .emit(&self.emitter, &entries, Overflow::Drop);
+                .emit(&self.emitter, (&entries).into(), Overflow::Drop);
         }
         count
     }

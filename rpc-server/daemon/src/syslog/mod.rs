@@ -24,7 +24,7 @@ use self::address::Address;
 use self::rate::Rates;
 use self::socket::{Bound, bind};
 use crate::DaemonError;
-use crate::store::{LogStore, Overflow};
+use crate::store::{LogEngine, Overflow};
 
 pub use self::settings::SyslogSettings;
 
@@ -33,7 +33,7 @@ const TELL_AFTER: Duration = Duration::from_secs(10);
 
 /// What all listeners share.
 struct Shared {
-    store: Arc<LogStore>,
+    store: Arc<dyn LogEngine>,
     settings: SyslogSettings,
     rates: Rates,
 }
@@ -52,7 +52,7 @@ impl Syslog {
     /// An address that cannot be bound, or that other machines reach although that was not allowed.
     pub(crate) async fn bind(
         settings: &SyslogSettings,
-        store: &Arc<LogStore>,
+        store: &Arc<dyn LogEngine>,
     ) -> Result<Option<Self>, DaemonError> {
         let mut sockets = Vec::new();
         for text in &settings.listen {
@@ -143,7 +143,7 @@ impl Shared {
             let emitter = self.store.emitter(None);
             // Without room it is dropped itself, and counted as such.
             let entry = dropped_entry(dropped);
-            let _ = self.store.emit(&emitter, &[entry], Overflow::Drop);
+            let _ = self.store.emit(&emitter, (&[entry]).into(), Overflow::Drop);
         }
     }
 }

@@ -120,7 +120,7 @@ impl Connection {
             let _ = self
                 .shared
                 .store
-                .emit(&self.emitter, &[last], Overflow::Drop);
+                .emit(&self.emitter, (&[last]).into(), Overflow::Drop);
         }
     }
 
@@ -170,7 +170,7 @@ impl Connection {
                 let _ = self
                     .shared
                     .store
-                    .emit(&self.emitter, &entries, Overflow::Drop);
+                    .emit(&self.emitter, (&entries).into(), Overflow::Drop);
             }
         }
         End::Cut

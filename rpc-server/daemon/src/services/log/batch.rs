@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Deserializer, json};
 
-use crate::store::{LogStore, NewBatch, Once};
+use crate::store::{LogEngine, NewBatch, Once};
 
 /// The params, with the entries as the lines that they become.
 #[derive(Deserialize)]
@@ -24,8 +24,8 @@ pub(super) struct SentBatch {
     entries: NewBatch,
 }
 
-impl FromRequest<Arc<LogStore>> for SentBatch {
-    fn from_request(request: &Request<'_>, store: &Arc<LogStore>) -> Result<Self, Status> {
+impl FromRequest<Arc<dyn LogEngine>> for SentBatch {
+    fn from_request(request: &Request<'_>, store: &Arc<dyn LogEngine>) -> Result<Self, Status> {
         let mut sent: Self = request.params.decode().map_err(|_| mistake_in(request))?;
 
         // Only then, since the hash of the text costs more than all else.
@@ -38,10 +38,10 @@ impl FromRequest<Arc<LogStore>> for SentBatch {
 
 /// The batch has its place in the log at the first poll, as an entry has.
 pub(super) async fn append_batch(
-    State(store): State<Arc<LogStore>>,
+    State(store): State<Arc<dyn LogEngine>>,
     sent: SentBatch,
 ) -> Result<BatchAppended, Status> {
-    let Placed { once, entries } = place(&store, sent)?;
+    let Placed { once, entries } = place(&*store, sent)?;
 
     let first = once.outcome.await?;
     Ok(BatchAppended {
@@ -61,7 +61,7 @@ struct Placed {
 
 /// Gives a batch its place. What was sent is not kept while the batch waits for the disk: it would be there twice, and
 /// once more for each that repeats it.
-fn place(store: &LogStore, sent: SentBatch) -> Result<Placed, Status> {
+fn place(store: &dyn LogEngine, sent: SentBatch) -> Result<Placed, Status> {
     check_name(&sent.producer, sent.batch)?;
     let count = sent.entries.len();
     if !(1..=BATCH_ENTRIES_MAX).contains(&count) {

@@ -8,7 +8,7 @@ use rpc_server::{FromRequest, Params, Request, State};
 use serde::Deserialize;
 
 use super::Connection;
-use crate::store::{LogStore, NewEntries, Overflow, StoreError};
+use crate::store::{LogEngine, NewEntries, Overflow, StoreError};
 
 /// The entries of the params, as the lines that they become.
 pub(super) struct Emitted(NewEntries);
@@ -33,7 +33,7 @@ impl<S> FromRequest<S> for Emitted {
 
 /// The entries have their places in the log at the first poll, as one of `append` has.
 pub(super) async fn emit(
-    State(store): State<Arc<LogStore>>,
+    State(store): State<Arc<dyn LogEngine>>,
     Connection(peer): Connection,
     context: Context,
     Emitted(entries): Emitted,
@@ -56,7 +56,7 @@ pub(super) async fn emit(
 
 /// Its place is behind the emits whose lines came before.
 pub(super) async fn flush(
-    State(store): State<Arc<LogStore>>,
+    State(store): State<Arc<dyn LogEngine>>,
     Connection(peer): Connection,
 ) -> Result<Flushed, Status> {
     // What the disk did not take is counted.
@@ -72,6 +72,6 @@ pub(super) async fn flush(
     })
 }
 
-pub(super) async fn stats(State(store): State<Arc<LogStore>>) -> Result<LogStats, Status> {
+pub(super) async fn stats(State(store): State<Arc<dyn LogEngine>>) -> Result<LogStats, Status> {
     Ok(store.stats())
 }

@@ -13,7 +13,7 @@ use rpc_core::api::log::{
 };
 use rpc_core::{CmdId, Descriptor, HeldBytes, Peer, Status};
 
-use crate::store::{Health, LogStore, NewEntries};
+use crate::store::{Health, LogEngine, NewEntries};
 use rpc_server::layers::KeyedCall;
 use rpc_server::{
     FromRequest, Params, Request, Route, RouteError, Router, ServerHandle, ServiceHealth, State,
@@ -30,7 +30,7 @@ pub(crate) const COMMANDS: [CmdId; 7] = [APPEND, READ, APPEND_BATCH, EMIT, FLUSH
 
 /// The commands of [`Log`](rpc_core::api::log::Log), as the trait describes them. It is not implemented: a page has its
 /// entries as they are in the files, which its typed form would take apart and write again.
-pub(crate) fn router(store: Arc<LogStore>) -> Result<Router<Arc<LogStore>>, RouteError> {
+pub(crate) fn router(store: Arc<dyn LogEngine>) -> Result<Router<Arc<dyn LogEngine>>, RouteError> {
     let mut append_descriptor = descriptor(APPEND);
     if let Some(dedup) = &mut append_descriptor.dedup {
         // Keys are in the log: they are known where it is the same, whichever process serves it.
@@ -82,7 +82,7 @@ fn set_health(server: &ServerHandle, health: ServiceHealth) {
 /// The entry has its place in the log at the first poll, which the connection makes in the order of its
 /// lines; and it is written whether or not its caller still waits.
 async fn append(
-    State(store): State<Arc<LogStore>>,
+    State(store): State<Arc<dyn LogEngine>>,
     Keyed(call): Keyed,
     Params(SentEntry(entry)): Params<SentEntry>,
 ) -> Result<Appended, Status> {
@@ -145,16 +145,16 @@ mod tests {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
     use super::*;
-    use crate::store::LogConfig;
+    use crate::store::{self, LogConfig};
 
     #[tokio::test]
     async fn the_service_is_not_served_while_its_store_is_not_well_and_once_its_writer_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let store =
-            LogStore::open(dir.path(), LogConfig::default(), &BlockingPool::default()).unwrap();
+            store::open(dir.path(), LogConfig::default(), &BlockingPool::default()).unwrap();
         let server = rpc_server::Server::builder()
             .listen("127.0.0.1:0")
-            .router(router(Arc::new(store)).unwrap())
+            .router(router(store).unwrap())
             .bind()
             .await
             .unwrap();
@@ -194,8 +194,8 @@ mod tests {
     fn the_commands_of_the_service_are_those_of_its_router_and_of_its_trait() {
         let dir = tempfile::tempdir().unwrap();
         let store =
-            LogStore::open(dir.path(), LogConfig::default(), &BlockingPool::default()).unwrap();
-        let router = router(Arc::new(store)).unwrap();
+            store::open(dir.path(), LogConfig::default(), &BlockingPool::default()).unwrap();
+        let router = router(store).unwrap();
 
         let descriptors = router.descriptors();
         let served: Vec<CmdId> = descriptors.iter().map(|command| command.cmdid).collect();

@@ -11,13 +11,13 @@ use rpc_server::{Params, State};
 
 use super::Connection;
 use super::filter::{Wanted, check_length};
-use crate::store::{self, Direction, LogStore, Query, Start, TailQuery};
+use crate::store::{self, Direction, LogEngine, Query, Start, TailQuery};
 
 const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
 
 pub(super) async fn read(
-    State(store): State<Arc<LogStore>>,
+    State(store): State<Arc<dyn LogEngine>>,
     caller: Caller,
     connection: Connection,
     Params(read): Params<Read>,
@@ -79,7 +79,7 @@ fn direction_of(read: &Read) -> Result<Direction, Status> {
 
 /// The cursor is checked at once; nothing is read before the first item is asked for.
 pub(super) async fn tail(
-    State(store): State<Arc<LogStore>>,
+    State(store): State<Arc<dyn LogEngine>>,
     caller: Caller,
     connection: Connection,
     Params(tail): Params<Tail>,
@@ -141,8 +141,7 @@ mod tests {
     async fn what_the_filters_of_readers_that_wait_take_counts_for_their_connections() {
         let dir = tempfile::tempdir().unwrap();
         let pool = BlockingPool::default();
-        let store = LogStore::open(dir.path(), LogConfig::default(), &pool).unwrap();
-        let store = Arc::new(store);
+        let store = store::open(dir.path(), LogConfig::default(), &pool).unwrap();
         let peer = Arc::new(Peer::new("pipe", 1));
 
         let names = (' '..).filter(|name| !['"', '\\'].contains(name));

@@ -57,14 +57,7 @@ impl Drop for EmitRun {
 }
 
 impl LogStore {
-    /// Takes entries whose caller does not wait for the disk. The order of the calls is the order in the log.
-    ///
-    /// # Errors
-    ///
-    /// With [`Overflow::Refuse`], without having taken any: [`Overloaded`](StoreError::Overloaded),
-    /// [`OverBudget`](StoreError::OverBudget), [`TooLarge`](StoreError::TooLarge),
-    /// [`EmitTooLarge`](StoreError::EmitTooLarge), [`Closed`](StoreError::Closed). With
-    /// [`Overflow::Drop`] none.
+    /// Takes entries whose caller does not wait for the disk, as [`LogEngine::emit`](super::LogEngine::emit).
     pub(crate) fn emit(
         &self,
         emitter: &Arc<Emitter>,

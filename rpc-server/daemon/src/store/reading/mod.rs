@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::Filter;
 use super::lines::LINE_BYTES_MAX;
 
-pub(crate) use tail::{Start, TailQuery};
+pub(crate) use tail::{Start, TailQuery, Tailed};
 
 /// How many bytes of entries a page has at most, unless a single one is longer.
 pub(in crate::store) const PAGE_BYTES_MAX: u64 = 1024 * 1024;

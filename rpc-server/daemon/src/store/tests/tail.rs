@@ -163,7 +163,7 @@ async fn a_stream_ends_with_an_error_when_waiting_ends_and_one_that_does_not_fit
         ..TailQuery::default()
     };
     assert!(matches!(
-        store.tail(past).map(|_| ()),
+        LogStore::tail(&store, past).map(|_| ()),
         Err(StoreError::PastEnd { after: 4, .. })
     ));
     let other = TailQuery {
@@ -171,7 +171,7 @@ async fn a_stream_ends_with_an_error_when_waiting_ends_and_one_that_does_not_fit
         ..TailQuery::default()
     };
     assert!(matches!(
-        store.tail(other).map(|_| ()),
+        LogStore::tail(&store, other).map(|_| ()),
         Err(StoreError::OtherLog { .. })
     ));
 }
