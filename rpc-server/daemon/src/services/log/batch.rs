@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rpc_core::api::log::{
-    APPEND_BATCH, Append, BATCH_ENTRIES_MAX, BatchAppended, PRODUCER_BYTES_MAX,
+    APPEND_BATCH, Append, AppendRef, BATCH_ENTRIES_MAX, BatchAppended, PRODUCER_BYTES_MAX,
 };
 use rpc_core::{RawJson, Status};
 use rpc_server::{FromRequest, Params, Request, State};
@@ -170,6 +170,9 @@ impl<'de> Visitor<'de> for Entries<'_> {
             let Some(entry) = entries.next_element::<&RawValue>()? else {
                 break;
             };
+            if is_entry(entry) {
+                continue;
+            }
             let Ok(params) = RawJson::parse(entry.get()) else {
                 continue;
             };
@@ -183,6 +186,13 @@ impl<'de> Visitor<'de> for Entries<'_> {
 
         Ok(())
     }
+}
+
+/// Whether a text is an entry, at the cost of reading it. Saying what is wrong costs many times as much, and is for one that
+/// is not.
+fn is_entry(text: &RawValue) -> bool {
+    // An array with the values of the members in their order would do for the type alone.
+    text.get().starts_with('{') && serde_json::from_str::<AppendRef<'_>>(text.get()).is_ok()
 }
 
 /// The mistake of an entry's params, as one of the batch.
