@@ -139,12 +139,12 @@ export class Client {
     const { callTimeoutMs, streamCredit: credit } = this.settings;
     const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
 
-    const begin = async (given, failed, take) => {
+    const begin = async (given, failed, ending, take) => {
       const limit = deadline ?? performance.now() + callTimeoutMs;
       if (limit <= performance.now()) throw this.#late();
-      signal?.throwIfAborted();
+      ending?.throwIfAborted();
       const avoid = this.#endpoints.filter((endpoint) => endpoint.address === failed?.address);
-      const connection = this.#atOnce() ?? (await this.#connection(limit, avoid, signal));
+      const connection = this.#atOnce() ?? (await this.#connection(limit, avoid, ending));
       const leftMs = deadline === undefined ? undefined : Math.max(1, Math.floor(deadline - performance.now()));
       const rest = frames.request(cmdid, given, { timeoutMs: leftMs, credit, meta });
       const call = take(connection);

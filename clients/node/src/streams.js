@@ -97,9 +97,14 @@ export class Stream {
   #failed = undefined;
   #error = undefined;
   #isClosed = false;
+  // Is aborted when the stream is closed, by its reader or its signal.
+  #ending = new AbortController();
   #waiting = undefined;
 
-  /** `begin` makes a call with these params; it asks for the call once it has a connection. */
+  /**
+   * `begin` makes a call with these params, unless a signal ends its wait for a connection; it asks for the call once it has
+   * one.
+   */
   constructor(begin, settings, resumption, closing, signal, errors) {
     this.#begin = begin;
     this.#settings = settings;
@@ -114,7 +119,7 @@ export class Stream {
     let failed;
     for (;;) {
       try {
-        await this.#makeCall(params, failed);
+        await this.#makeCall(params, failed, this.#signal);
         this.#signal?.addEventListener("abort", this.#abort, { once: true });
         return;
       } catch (error) {
@@ -126,8 +131,8 @@ export class Stream {
   }
 
   /** Makes a call; one that goes on behind `failed`, unless it is the first one. */
-  async #makeCall(params, failed) {
-    await this.#begin(params, failed, (connection) => this.#callOn(connection));
+  async #makeCall(params, failed, ending) {
+    await this.#begin(params, failed, ending, (connection) => this.#callOn(connection));
     if (this.#isClosed) this.#connection.giveUp(this.#call);
   }
 
@@ -177,6 +182,7 @@ export class Stream {
     this.#isClosed = true;
     this.#failed = undefined;
     this.#connection.giveUp(this.#call);
+    this.#ending.abort();
     this.#wake();
   }
 
@@ -253,7 +259,7 @@ export class Stream {
     }
     try {
       await this.#pause(this.#resumption.pauseMs(failed));
-      if (!this.#isClosed) await this.#makeCall(this.#resumption.nextParams, failed);
+      if (!this.#isClosed) await this.#makeCall(this.#resumption.nextParams, failed, this.#ending.signal);
     } catch (error) {
       // An abort has noted its reason.
       if (this.#isClosed) return;

@@ -91,6 +91,47 @@ test("a stream fails when its client is closed", { timeout: 60_000 }, async () =
   );
 });
 
+/** Closes a stream whose reader waits, once `lost` is resolved and the reader has had time to begin its wait: it is at the end. */
+async function endsWhenClosed(client, lost) {
+  const stream = await client.stream(TAIL, {}, { resumable: RESUMABLE });
+  const reading = stream.next();
+  await lost;
+  // The connection is lost within some turns.
+  for (let turns = 0; client.isConnected || turns < 100; turns += 1) await new Promise(setImmediate);
+  await stream.return();
+  assert.deepEqual(await reading, { value: undefined, done: true });
+}
+
+test("a stream that waits for its next call ends when it is closed", { timeout: 60_000 }, async () => {
+  let calls = 0;
+  let isLostTwice;
+  const lostTwice = new Promise((resolve) => {
+    isLostTwice = resolve;
+  });
+  const answer = () => {
+    calls += 1;
+    if (calls === 2) isLostTwice();
+  };
+  await withServer(answer, (client) => endsWhenClosed(client, lostTwice), SLOW);
+  assert.equal(calls, 2);
+});
+
+test("a stream that waits for a connection ends when it is closed", { timeout: 60_000 }, async () => {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    createInterface({ input: socket }).once("line", () => {
+      server.close();
+      socket.end();
+    });
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const gone = new Promise((resolve) => server.once("close", resolve));
+  const settings = { ...SLOW, callTimeoutMs: 600_000, failFastAfterMs: 600_000 };
+  const client = new Client(`127.0.0.1:${server.address().port}`, settings);
+  await endsWhenClosed(client, gone);
+  client.close();
+});
+
 test("a stream of a closed client fails at once", { timeout: 60_000 }, async () => {
   const client = new Client("127.0.0.1:1", SLOW);
   client.close();

@@ -6,6 +6,7 @@ import asyncio
 import json
 import unittest
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from rpc_client import Client, Code, RpcError, Settings
@@ -94,6 +95,68 @@ class Streams(unittest.IsolatedAsyncioTestCase):
         await client.close()
         self.assertIn("the client was closed", str(await failing))
         self.assertEqual(calls, 2)
+
+    async def ends_when_closed(self, client: Client, may_close: Callable[[], bool]) -> None:
+        """Closes a stream whose reader waits in another task, once it is lost and this is so: the reader is at the end."""
+        stream = await client.stream(TAIL, {}, resumable=RESUMABLE)
+
+        async def read() -> list[Any]:
+            return [item async for item in stream]
+
+        reading = asyncio.create_task(read())
+        async with asyncio.timeout(60):
+            while not (stream.call.is_over and may_close()):
+                await asyncio.sleep(0)
+            # It has a few turns of the loop to begin its wait.
+            for _ in range(20):
+                await asyncio.sleep(0)
+            self.assertFalse(reading.done())
+            await stream.aclose()
+            self.assertEqual(await reading, [])
+
+    async def test_a_stream_that_waits_for_its_next_call_ends_when_it_is_closed(self) -> None:
+        calls = 0
+
+        async def answer(request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+            nonlocal calls
+            calls += 1
+
+        client = await self.serve(answer, SLOW)
+        await self.ends_when_closed(client, lambda: calls == 2)
+        self.assertEqual(calls, 2)
+
+    async def test_a_stream_that_waits_for_a_connection_ends_when_it_is_closed(self) -> None:
+        async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            server.close()
+            writer.close()
+
+        server = await asyncio.start_server(take, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        client = Client(f"{host}:{port}", replace(SLOW, call_timeout_ms=600_000, fail_fast_after_ms=600_000))
+        self.addAsyncCleanup(client.close)
+        await self.ends_when_closed(client, lambda: not server.is_serving())
+
+    async def test_a_reader_that_is_cancelled_while_its_stream_waits_is_cancelled(self) -> None:
+        calls = 0
+
+        async def answer(request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+            nonlocal calls
+            calls += 1
+
+        client = await self.serve(answer, SLOW)
+        stream = await client.stream(TAIL, {}, resumable=RESUMABLE)
+
+        async def read() -> Any:
+            return await anext(stream)
+
+        reading = asyncio.create_task(read())
+        while not (stream.call.is_over and calls == 2):
+            await asyncio.sleep(0)
+        reading.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await reading
+        await stream.aclose()
 
     async def test_a_stream_of_a_closed_client_fails_at_once(self) -> None:
         client = Client("127.0.0.1:1", SLOW)

@@ -154,6 +154,8 @@ class Stream(Generic[Item]):
         self._errors = errors
         self._taken = 0
         self._is_closed = False
+        # Makes the call that goes on; the end of the stream ends it, too.
+        self._reopening: asyncio.Task[StreamCall] | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -189,7 +191,14 @@ class Stream(Generic[Item]):
             if self._resumption is None:
                 raise error
             self._resumption.was_open(self.call.ended - self.call.began)
-            call = await self._resumption.reopen(error)
+            self._reopening = asyncio.create_task(self._resumption.reopen(error))
+            call = await self._reopening
+        except asyncio.CancelledError:
+            reader = asyncio.current_task()
+            if not self._is_closed or (reader is not None and reader.cancelling()):
+                raise
+            # The stream was closed, not its reader cancelled: that is its end.
+            return
         except RpcError as failure:
             # Told once; the stream is over behind it.
             self.call.error = None
@@ -199,9 +208,11 @@ class Stream(Generic[Item]):
             call.connection.give_up(call)
 
     async def aclose(self) -> None:
-        """Gives the stream up, if it is not over: the server is told."""
+        """Gives the stream up, if it is not over: the server is told. A reader that waits in another task is at the end."""
         self._is_closed = True
         self.call.error = None
+        if self._reopening is not None:
+            self._reopening.cancel()
         self.call.connection.give_up(self.call)
         self.call.items.clear()
         self.call.wake()
