@@ -187,24 +187,8 @@ fn take_back(file: &File, before: u64, text: &[u8]) -> io::Result<()> {
 mod tests {
     use std::fs;
 
+    use super::super::claimed::message;
     use super::*;
-    use crate::message::MessageId;
-    use crate::number::Number;
-    use crate::text::Layout;
-
-    fn message(text: &str) -> Claimed {
-        Claimed {
-            id: MessageId::new(1_764_489_600_000, 7),
-            attempt: 1,
-            tries: 1,
-            to: Number::parse("+8613800138000", None).unwrap(),
-            content: Content::Text(text.into()),
-            sender: None,
-            class: Class::Transactional,
-            layout: Layout::of(text),
-            expires_at: None,
-        }
-    }
 
     fn gateway(file: PathBuf) -> FileGateway {
         FileGateway::new(file, CodeTexts::LeftOut, BlockingPool::default())

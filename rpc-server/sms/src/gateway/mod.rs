@@ -1,5 +1,7 @@
 //! Gateways: what brings messages to a provider.
 
+#[cfg(test)]
+mod claimed;
 mod file;
 mod http;
 

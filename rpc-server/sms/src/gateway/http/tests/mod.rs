@@ -8,27 +8,12 @@ mod tls;
 use serde_json::json;
 
 use super::*;
+use crate::gateway::claimed::message;
 use crate::message::{Class, MessageId, Parts};
-use crate::number::Number;
 use crate::outcome::RuleClass;
 use crate::testing::{CountingGateway, Mode};
-use crate::text::Layout;
 
 const ACCEPTED: &str = r#"{"id":"m-1"}"#;
-
-fn message(text: &str) -> Claimed {
-    Claimed {
-        id: MessageId::new(1_764_489_600_000, 7),
-        attempt: 1,
-        tries: 1,
-        to: Number::parse("+8613800138000", None).unwrap(),
-        content: Content::Text(text.into()),
-        sender: None,
-        class: Class::Transactional,
-        layout: Layout::of(text),
-        expires_at: None,
-    }
-}
 
 fn gateway(settings: serde_json::Value) -> HttpGateway {
     let settings = serde_json::from_value(settings).unwrap();
