@@ -62,6 +62,7 @@ impl Tables {
             updated_at: now,
             parts: 0,
             parts_sent: 0,
+            may_be_out: false,
         };
 
         self.insert(message, &mut row, &number_name, now)?;

@@ -203,9 +203,9 @@ impl Tables {
         } else {
             Event::Resend
         };
-        // A gateway has parts of it, which would arrive twice.
-        let doubles_parts = row.parts_sent > 0 && !resend.may_double;
-        if doubles_parts || crate::states::next(row.state, event) == Step::Refused {
+        // What an earlier attempt has brought to a gateway would arrive twice. A receipt may be all that tells of it.
+        let doubles = !resend.may_double && (row.may_be_out || self.has_parts_of_any(&row)?);
+        if doubles || crate::states::next(row.state, event) == Step::Refused {
             let may = crate::states::next(row.state, Event::ResendMayDouble) != Step::Refused;
             let refusal = if may {
                 Refusal::MayDouble

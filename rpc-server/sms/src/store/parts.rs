@@ -77,6 +77,14 @@ impl Tables {
         Ok(statement.exists(params![row.seq, row.attempt])?)
     }
 
+    /// Whether an answer or a receipt has told of parts of any attempt.
+    pub(super) fn has_parts_of_any(&self, row: &MessageRow) -> Result<bool, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT 1 FROM parts WHERE seq = ?1")?;
+        Ok(statement.exists([row.seq])?)
+    }
+
     /// Replaces what was assumed of an attempt's parts by what the answer tells of them.
     fn correct_parts(
         &self,

@@ -10,7 +10,8 @@ use crate::text::Encoding;
 
 /// The columns of a [`MessageRow`].
 pub(super) const COLUMNS: &str = "seq, id, owner, state, class, gateway, attempt, tries, due_at, expires_at, \
-     text IS NOT NULL OR template IS NOT NULL, number IS NOT NULL, error, receipt, created_at, updated_at, parts, parts_sent";
+     text IS NOT NULL OR template IS NOT NULL, number IS NOT NULL, error, receipt, created_at, updated_at, parts, parts_sent, \
+     may_be_out";
 
 /// A message, as far as its transitions look at it.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub(super) struct MessageRow {
     /// Parts of the current attempt, as [`Parts`](crate::message::Parts) has them.
     pub(super) parts: u32,
     pub(super) parts_sent: u32,
+    /// Whether a gateway may have the message, or a part of it, by this attempt or an earlier one.
+    pub(super) may_be_out: bool,
 }
 
 impl MessageRow {
@@ -57,6 +60,7 @@ impl MessageRow {
             updated_at: row.get::<_, Column<u64>>(15)?.0,
             parts: row.get(16)?,
             parts_sent: row.get(17)?,
+            may_be_out: row.get(18)?,
         })
     }
 

@@ -17,7 +17,7 @@ const VERSION: i64 = 1 + MIGRATIONS.len() as i64;
 
 /// What leads from one version to the next, the oldest first. New columns are the last ones of their tables, so that old and
 /// new outboxes have them in the same places.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     // Parts of messages.
     "ALTER TABLE messages ADD COLUMN parts INTEGER NOT NULL DEFAULT 0;
      ALTER TABLE messages ADD COLUMN parts_sent INTEGER NOT NULL DEFAULT 0;
@@ -42,6 +42,10 @@ const MIGRATIONS: [&str; 3] = [
          SELECT gateway, reference, seq, attempt, needed, receipt FROM parts_before;
      DROP TABLE parts_before;
      CREATE INDEX parts_by_message ON parts (seq);",
+    // Messages that a gateway may have. The states are `sent`, `delivered`, `undelivered` and `unknown`.
+    "ALTER TABLE messages ADD COLUMN may_be_out INTEGER NOT NULL DEFAULT 0;
+     UPDATE messages SET may_be_out = 1
+         WHERE parts_sent > 0 OR seq IN (SELECT seq FROM events WHERE to_state IN (3, 4, 5, 6));",
 ];
 
 /// Messages of a shelf, as `messages_by_shelf` has them. Names of numbers are random: in one index of all messages each new
@@ -53,6 +57,7 @@ pub(super) const SHELF: i64 = 4096;
 /// that a gateway may claim now. `next_at` is the next time at which the sweep has something to do with a message. `parts` of
 /// a message is 0 where the gateway's answer was about the whole of it. `needed` is the number of parts whose receipts make
 /// their message delivered. Names of parts are unique within an attempt: some gateways number the parts of each message.
+/// `may_be_out` is 1 once an attempt may have brought the message, or a part of it, to a gateway.
 const TABLES: &str = "
 CREATE TABLE messages (
     seq INTEGER PRIMARY KEY,
@@ -86,7 +91,8 @@ CREATE TABLE messages (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     parts INTEGER NOT NULL DEFAULT 0,
-    parts_sent INTEGER NOT NULL DEFAULT 0
+    parts_sent INTEGER NOT NULL DEFAULT 0,
+    may_be_out INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX messages_by_key ON messages (owner, key) WHERE key IS NOT NULL;
 CREATE INDEX messages_ready ON messages (gateway, priority DESC, seq) WHERE ready = 1;

@@ -251,6 +251,7 @@ impl Tables {
         row.receipt = change.receipt.or_else(|| row.receipt.take());
         row.gateway = change.gateway.unwrap_or_else(|| row.gateway.clone());
         row.due_at = change.due_at.unwrap_or(row.due_at);
+        row.may_be_out |= may_be_out(to) || row.parts_sent > 0;
 
         if let Some(BeginsAgain { expires_at }) = change.begins_again {
             row.expires_at = expires_at;
@@ -281,8 +282,8 @@ impl Tables {
     pub(super) fn write(&self, row: &MessageRow, now: u64) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(
             "UPDATE messages SET state = ?2, ready = ?3, due_at = ?4, expires_at = ?5, next_at = ?6, gateway = ?7, \
-             attempt = ?8, tries = ?9, error = ?10, receipt = ?11, updated_at = ?12, parts = ?13, parts_sent = ?14 \
-             WHERE seq = ?1",
+             attempt = ?8, tries = ?9, error = ?10, receipt = ?11, updated_at = ?12, parts = ?13, parts_sent = ?14, \
+             may_be_out = ?15 WHERE seq = ?1",
         )?;
         statement.execute(params![
             row.seq,
@@ -299,6 +300,7 @@ impl Tables {
             Column(row.updated_at),
             row.parts,
             row.parts_sent,
+            row.may_be_out,
         ])?;
 
         Ok(())
@@ -365,6 +367,14 @@ impl Tables {
         self.connection.execute_batch("COMMIT")?;
         Ok(recovered)
     }
+}
+
+/// Whether a gateway has a message in this state, or may have it.
+fn may_be_out(state: State) -> bool {
+    matches!(
+        state,
+        State::Sent | State::Delivered | State::Undelivered | State::Unknown
+    )
 }
 
 fn count_of(counts: &mut QueueCounts, state: State) -> Option<&mut u64> {

@@ -208,6 +208,74 @@ async fn what_is_unknown_may_be_resent_by_rule_at_once() {
     assert_eq!((again.id, again.attempt, again.tries), (id, 2, 2));
 }
 
+/// A message whose first attempt had no answer, and that is queued again by rule; it expires in a second.
+async fn queued_again(outbox: &Outbox) -> MessageId {
+    let short = NewMessage {
+        expires_at: Some(NOW + 1_000),
+        ..message("hello")
+    };
+    let id = outbox.accepted(short).await;
+    let claimed = outbox.claim(1, NOW).await.remove(0);
+    let lost = AttemptEvent::NoAnswer {
+        error: "timeout".into(),
+        resend: true,
+        parts: Parts::default(),
+    };
+    assert_eq!(outbox.finish(&claimed, lost, NOW).await, State::Queued);
+    id
+}
+
+/// Checks that a message that has ended is sent again only by a word that allows doubles.
+async fn may_double(outbox: &Outbox, id: MessageId, state: State) {
+    assert_eq!(outbox.state(id), state);
+    assert_eq!(outbox.resend(id).await, Err(Refusal::MayDouble(state)));
+    assert!(outbox.resend_doubtful(id).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_message_that_may_have_been_submitted_before_it_ended_is_sent_again_only_if_it_may_double()
+ {
+    let mut outbox = Outbox::new();
+    let cancel = async |outbox: &Outbox, id| {
+        let cancelled = outbox.run(move |outbox| outbox.cancel(id, &Viewer::All, NOW));
+        assert_eq!(cancelled.await, Ok(State::Cancelled));
+    };
+
+    let cancelled = queued_again(&outbox).await;
+    cancel(&outbox, cancelled).await;
+    outbox.reopen(NOW);
+    may_double(&outbox, cancelled, State::Cancelled).await;
+    cancel(&outbox, cancelled).await;
+
+    let expired = queued_again(&outbox).await;
+    assert_eq!(outbox.sweep(NOW + 1_000).await.expired, 1);
+    may_double(&outbox, expired, State::Expired).await;
+    cancel(&outbox, expired).await;
+
+    // That the second attempt was refused says nothing of the first one.
+    let failed = queued_again(&outbox).await;
+    let second = outbox.claim(1, NOW).await.remove(0);
+    let refused = AttemptEvent::RefusedForGood {
+        error: "number".into(),
+        parts: Parts::default(),
+    };
+    outbox.finish(&second, refused, NOW).await;
+    may_double(&outbox, failed, State::Failed).await;
+    cancel(&outbox, failed).await;
+
+    // One that was refused each time was never out.
+    let fresh = outbox.accepted(message("hello")).await;
+    let claimed = outbox.claim(1, NOW).await.remove(0);
+    let refused = AttemptEvent::Refused {
+        error: "throttled".into(),
+        retry_at: NOW,
+        gateway: "one".into(),
+    };
+    outbox.finish(&claimed, refused, NOW).await;
+    cancel(&outbox, fresh).await;
+    assert_eq!(outbox.resend(fresh).await, Ok(2));
+}
+
 #[tokio::test]
 async fn a_gateway_stays_paused_over_a_restart() {
     let mut outbox = Outbox::new();

@@ -121,10 +121,13 @@ async fn a_part_that_is_refused_behind_others_fails_the_message_and_only_a_perso
     let doubtful = Err(Refusal::MayDouble(State::Cancelled));
     assert_eq!(outbox.resend(id).await, doubtful);
 
-    // A new attempt has parts of its own.
+    // A new attempt has parts of its own, and those of the first one stay at the gateway.
     assert_eq!(outbox.resend_doubtful(id).await, Ok(2));
-    outbox.claim(1, NOW).await;
+    let claimed = outbox.claim(1, NOW).await.remove(0);
     assert_eq!(known(&outbox, id), (State::Sending, 0, 0));
+    outbox.finish(&claimed, refused(parts(3, &[])), NOW).await;
+    let doubtful = Err(Refusal::MayDouble(State::Failed));
+    assert_eq!(outbox.resend(id).await, doubtful);
 }
 
 #[tokio::test]

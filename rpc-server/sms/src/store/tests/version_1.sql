@@ -84,7 +84,11 @@ CREATE TABLE gateways (
 ) STRICT, WITHOUT ROWID;
 PRAGMA application_id = 0x72706353;
 PRAGMA user_version = 1;
-INSERT INTO messages VALUES (1, x'019b000000000000000000000000002a', 'shop', 'order-7', zeroblob(32), '+8613800138000', zeroblob(16),
-    '86', '+86138****8000', 'hello', NULL, NULL, 1, 5, 0, 1, NULL, 1, 3, 0, 0, NULL, NULL, 'one', 1, 1, NULL, NULL, 1, 1);
+INSERT INTO messages VALUES (1, x'019b000000000000000000000000002a', 'shop', 'order-7', zeroblob(32), NULL, zeroblob(16),
+    '86', '+86138****8000', 'hello', NULL, NULL, 1, 5, 0, 1, NULL, 1, 3, 0, 0, NULL, NULL, 'one', 1, 1, NULL, NULL, 1, 1),
+    (2, x'019b000000000000000000000000002b', 'shop', 'order-8', zeroblob(32), NULL, zeroblob(16),
+    '86', '+86138****8000', 'hello', NULL, NULL, 1, 5, 0, 1, NULL, 1, 9, 0, 0, NULL, NULL, 'one', 1, 1, NULL, NULL, 1, 1);
 INSERT INTO parts VALUES ('one', 'm-1', 1, 1);
-INSERT INTO events VALUES (1, 1, NULL, 1, 1, 'one', 0, NULL), (2, 1, 1, 2, 1, 'one', 1, NULL), (3, 1, 2, 3, 1, 'one', 1, NULL);
+INSERT INTO events VALUES (1, 1, NULL, 1, 1, 'one', 0, NULL), (2, 1, 1, 2, 1, 'one', 1, NULL), (3, 1, 2, 3, 1, 'one', 1, NULL),
+    (4, 2, NULL, 1, 1, 'one', 0, NULL), (5, 2, 1, 2, 1, 'one', 1, NULL), (6, 2, 2, 6, 1, 'one', 1, 'timeout'),
+    (7, 2, 6, 1, 1, 'one', 1, 'timeout'), (8, 2, 1, 9, 1, 'one', 1, NULL);

@@ -6,7 +6,8 @@ use rusqlite::Connection;
 
 use super::*;
 
-/// The tables of the first version, with a message that was sent.
+/// The tables of the first version, with a message that was sent, and one that was cancelled
+/// after an attempt without an answer. Their numbers are erased.
 const VERSION_1: &str = include_str!("version_1.sql");
 
 /// The columns and indexes of each table, in their order.
@@ -54,6 +55,16 @@ async fn an_outbox_of_the_first_version_is_brought_to_this_one_and_keeps_what_it
         .unwrap()
         .unwrap();
     assert_eq!((found.state, found.parts), (State::Delivered, 0));
+
+    // That an attempt had no answer is known of its event.
+    let cancelled = outbox
+        .store()
+        .reader()
+        .message_of_key("shop", "order-8")
+        .unwrap()
+        .unwrap();
+    let doubtful = Err(Refusal::MayDouble(State::Cancelled));
+    assert_eq!(outbox.resend(cancelled.id).await, doubtful);
 
     outbox.reopen(NOW);
     assert_eq!(outbox.state(found.id), State::Delivered);
