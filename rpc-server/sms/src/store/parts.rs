@@ -215,12 +215,19 @@ impl Tables {
             return Ok(true);
         }
 
-        // A name that no answer has told yet, of one of those parts that are without a name.
+        // A name that no answer has told yet, of one of those parts that are without a name. The answer may still tell of
+        // more parts than are assumed.
+        let is_assumed = attempt == row.attempt && row.state == State::Sending;
+        let room = if is_assumed {
+            row_limit(PARTS_MAX)
+        } else {
+            i64::from(needed)
+        };
         let noted = self
             .connection
             .prepare_cached(
                 "INSERT OR IGNORE INTO parts (gateway, reference, seq, attempt, needed, receipt) \
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE (SELECT count(*) FROM parts WHERE seq = ?3 AND attempt = ?4) < ?5",
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE (SELECT count(*) FROM parts WHERE seq = ?3 AND attempt = ?4) < ?7",
             )?
             .execute(params![
                 receipt.gateway,
@@ -228,7 +235,8 @@ impl Tables {
                 row.seq,
                 attempt,
                 needed,
-                Column(receipt.state)
+                Column(receipt.state),
+                room
             ])?;
         if noted > 0 || receipt.state != ReceiptState::Undelivered {
             return Ok(noted > 0);

@@ -92,6 +92,24 @@ async fn receipts_of_all_parts_that_come_before_the_answer_count_once_it_is_ther
 }
 
 #[tokio::test]
+async fn a_receipt_of_a_part_beyond_those_that_were_assumed_counts_once_the_answer_tells_of_it() {
+    let outbox = Outbox::new();
+    let (id, claimed) = sending(&outbox, long()).await;
+    let first = [
+        (Some("a"), ReceiptState::Sent),
+        (Some("b"), Delivered),
+        (Some("c"), Delivered),
+    ];
+    outbox.check(id, &first, State::Sending).await;
+
+    let state = outbox.finish(&claimed, accepted(3, &["a", "b", "c"]), NOW);
+    assert_eq!(state.await, State::Sent);
+    outbox
+        .check(id, &[(Some("a"), Delivered)], State::Delivered)
+        .await;
+}
+
+#[tokio::test]
 async fn a_part_that_did_not_arrive_decides_also_before_the_answer() {
     let outbox = Outbox::new();
     let (id, claimed) = sending(&outbox, long()).await;
