@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 use crate::states::State;
 
 /// Lets an outbox take the key that it finds at its next start.
-const FORGET_KEY: &str = "DELETE FROM meta WHERE name = 'key_check'";
+const FORGET_KEY: &str = "INSERT OR REPLACE INTO meta VALUES ('key_check', '')";
 
 /// The reason that the outbox did not do what it was asked for.
 #[derive(Debug)]

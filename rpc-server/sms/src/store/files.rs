@@ -13,7 +13,9 @@ use rpc_server::{create_durable_dir, sync_dir};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::StoreError;
+use super::numbers::Numbers;
 use super::schema;
+use crate::number::Number;
 
 /// Only the user of the process reads numbers and texts.
 const FILE_MODE: u32 = 0o600;
@@ -115,8 +117,9 @@ fn key(outbox: &Path, connection: &Connection) -> Result<hmac::Key, StoreError> 
     Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }
 
-/// Refuses the key of another outbox, which an outbox with numbers tells by a value that only its own key gives. One that
-/// has no such value yet, or no numbers, takes the key that it finds.
+/// Refuses the key of another outbox, which an outbox with numbers tells by a value that only its own key gives. An outbox
+/// of an earlier version has no such value, and tells it by a number that it has not erased yet. An outbox without numbers,
+/// or whose value an operator has emptied, takes the key that it finds.
 fn check_key(outbox: &Path, key: &hmac::Key, connection: &Connection) -> Result<(), StoreError> {
     let value = check_value(key);
     let known: Option<String> = connection
@@ -130,7 +133,12 @@ fn check_key(outbox: &Path, key: &hmac::Key, connection: &Connection) -> Result<
         return Ok(());
     }
 
-    if known.is_some() && schema::has_numbers(connection)? {
+    let is_of_another = match known.as_deref() {
+        Some("") => false,
+        Some(_) => schema::has_numbers(connection)?,
+        None => names_otherwise(key, connection)?,
+    };
+    if is_of_another {
         return Err(StoreError::KeyOfAnother {
             key: beside(outbox, "key"),
             outbox: outbox.to_owned(),
@@ -141,6 +149,24 @@ fn check_key(outbox: &Path, key: &hmac::Key, connection: &Connection) -> Result<
         [value],
     )?;
     Ok(())
+}
+
+/// Whether the newest number that is not erased has a name that another key has given. Without such a number it is not known.
+fn names_otherwise(key: &hmac::Key, connection: &Connection) -> Result<bool, StoreError> {
+    let newest: Option<(String, Vec<u8>)> = connection
+        .query_row(
+            "SELECT number, number_name FROM messages WHERE number IS NOT NULL ORDER BY seq DESC LIMIT 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    let Some((number, name)) = newest else {
+        return Ok(false);
+    };
+
+    let number = Number::parse(&number, None).ok();
+    let numbers = Numbers(key.clone());
+    Ok(number.is_some_and(|number| numbers.name(&number)[..] != name[..]))
 }
 
 /// A value that tells a key from others, and says nothing of it or of any number.

@@ -101,11 +101,14 @@ async fn an_outbox_is_opened_only_by_its_own_key_once_it_has_numbers() {
         let opened = Store::open(&outbox.file(), StoreConfig::default(), NOW);
         opened.err().expect("the key is another one").to_string()
     };
-    let forget = |outbox: &mut Outbox| {
+    let change = |outbox: &mut Outbox, statement: &str| {
         outbox.store = None;
         let connection = rusqlite::Connection::open(outbox.file()).unwrap();
-        let deleted = connection.execute("DELETE FROM meta WHERE name = 'key_check'", []);
-        assert_eq!(deleted, Ok(1));
+        assert_eq!(connection.execute(statement, []), Ok(1));
+    };
+    // One of an earlier version does not know its key.
+    let make_old = |outbox: &mut Outbox| {
+        change(outbox, "DELETE FROM meta WHERE name = 'key_check'");
     };
 
     // An empty one has nothing that belongs to the key.
@@ -123,15 +126,36 @@ async fn an_outbox_is_opened_only_by_its_own_key_once_it_has_numbers() {
     std::fs::write(&key, [8; 32]).unwrap();
     outbox.reopen(NOW);
 
-    // One of an earlier version does not know its key, and learns it at its next start.
-    forget(&mut outbox);
+    // One of an earlier version tells its key by a number, and learns it at its next start.
+    make_old(&mut outbox);
+    std::fs::write(&key, other).unwrap();
+    assert_eq!(refusal(&mut outbox), refused);
+    std::fs::write(&key, [8; 32]).unwrap();
     outbox.reopen(NOW);
     std::fs::write(&key, other).unwrap();
     assert_eq!(refusal(&mut outbox), refused);
 
     // A lost key is replaced as the message says.
-    assert!(refused.contains("DELETE FROM meta WHERE name = 'key_check'"));
-    forget(&mut outbox);
+    let forget = "INSERT OR REPLACE INTO meta VALUES ('key_check', '')";
+    assert!(refused.contains(forget), "{refused}");
+    change(&mut outbox, forget);
+    outbox.reopen(NOW);
+    std::fs::write(&key, [8; 32]).unwrap();
+    assert_eq!(refusal(&mut outbox), refused);
+}
+
+#[tokio::test]
+async fn an_outbox_of_an_earlier_version_takes_the_key_that_it_finds_once_all_its_numbers_are_erased()
+ {
+    let mut outbox = Outbox::new();
+    outbox.accepted(message("hello")).await;
+    outbox.store = None;
+    let connection = rusqlite::Connection::open(outbox.file()).unwrap();
+    let statements = "UPDATE messages SET number = NULL; DELETE FROM meta WHERE name = 'key_check'";
+    connection.execute_batch(statements).unwrap();
+    drop(connection);
+
+    std::fs::write(outbox.dir.path().join("sms.key"), [7; 32]).unwrap();
     outbox.reopen(NOW);
 }
 
