@@ -144,9 +144,10 @@ impl Append {
     }
 }
 
-/// An [`Append`] that borrows its texts from where it was read, for a server that writes each entry at once.
+/// A borrowed [`Append`]: its texts are slices of the JSON from which it was deserialized. A server that writes each entry
+/// at once saves the copies.
 ///
-/// It takes what [`Append`] takes, and refuses all else with the same errors.
+/// It accepts the same JSON as [`Append`], and refuses other JSON with the same errors.
 ///
 /// ```
 /// use rpc_core::api::log::AppendRef;
