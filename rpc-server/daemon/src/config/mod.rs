@@ -246,7 +246,8 @@ pub struct LogSettings {
     pub emit_queue_bytes_max: usize,
     /// Maximum number of bytes of entries that one service may send per second; they may come all at once. 0: no limit.
     /// Further entries are refused with code 8. Entries without an answer (`log.emit`) are dropped instead, and the
-    /// daemon's log says how many.
+    /// daemon's log says how many. The first 1,000 names of services have a budget each, and all others share one. A
+    /// caller may use several names.
     pub service_bytes_per_second: u64,
     /// Maximum size of all files together, in bytes. Above it, the oldest files are deleted. 0 keeps all.
     pub retention_bytes: u64,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::super::queue::{Batch, Queue, QueueLimits, Taken};
 use super::super::{Durability, LogConfig, LogStore, NewEntries, Overflow, Query, StoreError};
 use super::connections::Emitters;
-use super::services::{ByService, Dropped, ServiceLimits, Services};
+use super::services::{ByService, Dropped, SERVICES_MAX, ServiceLimits, Services};
 use super::{Amount, Due, Emitter, send_notices};
 
 fn open(dir: &TempDir, config: LogConfig) -> LogStore {
@@ -253,6 +253,18 @@ async fn a_budget_is_a_second_s_worth_and_fills_up_as_time_passes() {
     tokio::time::advance(Duration::from_secs(3600)).await;
     take(1000).unwrap();
     take(1).unwrap_err();
+}
+
+#[test]
+fn a_caller_that_uses_a_new_name_for_each_entry_has_as_many_budgets_as_names_are_told_apart() {
+    let (services, now) = (services_of(100), Instant::now());
+    let taken = (0..5_000).filter(|number| {
+        let name = format!("service-{number}");
+        services.take([amount(&name, 100)].into_iter(), now).is_ok()
+    });
+
+    // A further one is that of all other names.
+    assert_eq!(taken.count(), SERVICES_MAX + 1);
 }
 
 #[tokio::test(start_paused = true)]
