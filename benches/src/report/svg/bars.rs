@@ -2,7 +2,7 @@
 
 use super::super::number;
 use super::scale::{Scale, Unit};
-use super::{LABELS, WIDTH, grid_x, open, text};
+use super::{LABELS, WIDTH, grid_x, name_x, open, text};
 
 /// One bar, with its spread.
 pub(in crate::report) struct Bar {
@@ -26,16 +26,8 @@ pub(in crate::report) fn bars(bars: &[Bar], axis: &str) -> String {
     // Room for the text behind the longest.
     let scale = Scale::linear(most.max(f64::MIN_POSITIVE), LABELS, WIDTH - 230.0);
     let bottom = ROW * bars.len() as f64 + 6.0;
-    let mut svg = vec![open(bottom + 44.0, axis)];
-
-    for tick in scale.ticks() {
-        svg.push(grid_x(
-            scale.at(tick),
-            0.0,
-            bottom,
-            &Unit::Number.tick(tick),
-        ));
-    }
+    let mut svg = vec![open(bottom + 46.0, axis)];
+    svg.push(grid_x(&scale, Unit::Number, 0.0, bottom));
 
     for (i, bar) in bars.iter().enumerate() {
         let y = ROW * i as f64 + 6.0;
@@ -69,13 +61,7 @@ pub(in crate::report) fn bars(bars: &[Bar], axis: &str) -> String {
         svg.push(text(behind + 8.0, middle + 4.0, "start", "", &behind_text));
     }
 
-    svg.push(text(
-        f64::midpoint(LABELS, WIDTH - 230.0),
-        bottom + 38.0,
-        "middle",
-        "quiet",
-        axis,
-    ));
+    svg.push(name_x(LABELS, WIDTH - 230.0, bottom, axis));
     svg.push("</svg></div>".into());
     svg.concat()
 }

@@ -2,7 +2,7 @@
 
 use super::super::time;
 use super::scale::{Scale, Unit};
-use super::{LABELS, WIDTH, grid_x, open, text};
+use super::{LABELS, WIDTH, grid_x, name_x, open, text};
 
 /// Several values of one contender on one line.
 pub(in crate::report) struct Dots {
@@ -23,7 +23,7 @@ pub(in crate::report) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> Str
     );
 
     let bottom = TOP + ROW * lines.len() as f64;
-    let mut svg = vec![open(bottom + 44.0, axis)];
+    let mut svg = vec![open(bottom + 46.0, axis)];
 
     // The shapes' meaning, in a line at the top.
     for (i, name) in names.iter().enumerate() {
@@ -32,14 +32,7 @@ pub(in crate::report) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> Str
         svg.push(text(x + 12.0, 12.0, "start", "quiet", name));
     }
 
-    for tick in scale.ticks() {
-        svg.push(grid_x(
-            scale.at(tick),
-            TOP - 6.0,
-            bottom,
-            &Unit::Time.tick(tick),
-        ));
-    }
+    svg.push(grid_x(&scale, Unit::Time, TOP - 6.0, bottom));
 
     for (row, line) in lines.iter().enumerate() {
         let y = TOP + ROW * row as f64 + ROW / 2.0;
@@ -69,13 +62,7 @@ pub(in crate::report) fn dots(lines: &[Dots], names: &[&str], axis: &str) -> Str
         }
     }
 
-    svg.push(text(
-        f64::midpoint(LABELS, WIDTH),
-        bottom + 38.0,
-        "middle",
-        "quiet",
-        axis,
-    ));
+    svg.push(name_x(LABELS, WIDTH, bottom, axis));
     svg.push("</svg></div>".into());
     svg.concat()
 }

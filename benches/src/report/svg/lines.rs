@@ -2,7 +2,7 @@
 
 use super::super::number;
 use super::scale::{Scale, Unit};
-use super::{WIDTH, escape, grid_x, open, text};
+use super::{WIDTH, escape, grid_x, name_x, open, text};
 
 /// One contender over the x axis.
 pub(in crate::report) struct Line {
@@ -74,14 +74,8 @@ impl<'a> LinePlot<'a> {
         self.svg
             .push(text(0.0, 12.0, "start", "quiet", self.axes.y));
 
-        for tick in self.x_scale.ticks() {
-            self.svg.push(grid_x(
-                self.x_scale.at(tick),
-                Self::TOP,
-                Self::BOTTOM,
-                &Unit::Number.tick(tick),
-            ));
-        }
+        self.svg
+            .push(grid_x(&self.x_scale, Unit::Number, Self::TOP, Self::BOTTOM));
 
         for tick in self.y_scale.ticks() {
             let y = self.y_scale.at(tick);
@@ -163,13 +157,8 @@ impl<'a> LinePlot<'a> {
 
     /// Writes the name of the x axis below it; the drawing is complete then.
     fn end(mut self) -> String {
-        self.svg.push(text(
-            f64::midpoint(Self::LEFT, Self::RIGHT),
-            Self::BOTTOM + 40.0,
-            "middle",
-            "quiet",
-            self.axes.x,
-        ));
+        self.svg
+            .push(name_x(Self::LEFT, Self::RIGHT, Self::BOTTOM, self.axes.x));
         self.svg.push("</svg></div>".into());
 
         self.svg.concat()

@@ -10,6 +10,7 @@ mod scale;
 pub(super) use self::bars::{Bar, bars};
 pub(super) use self::dots::{Dots, dots};
 pub(super) use self::lines::{Axes, Line, lines};
+use self::scale::Scale;
 pub(super) use self::scale::Unit;
 
 const WIDTH: f64 = 860.0;
@@ -22,9 +23,20 @@ fn open(height: f64, label: &str) -> String {
     )
 }
 
-fn grid_x(x: f64, top: f64, bottom: f64, label: &str) -> String {
-    format!("<path class='grid' d='M{x:.1} {top}V{bottom:.1}'/>")
-        + &text(x, bottom + 16.0, "middle", "quiet", label)
+/// The lines of a horizontal axis from `top` to `bottom`, each with its value below it.
+fn grid_x(scale: &Scale, unit: Unit, top: f64, bottom: f64) -> String {
+    let lines = scale.ticks().into_iter().map(|tick| {
+        let x = scale.at(tick);
+        format!("<path class='grid' d='M{x:.1} {top}V{bottom:.1}'/>")
+            + &text(x, bottom + 16.0, "middle", "quiet", &unit.tick(tick))
+    });
+    lines.collect()
+}
+
+/// The name of a horizontal axis, below its values.
+fn name_x(left: f64, right: f64, bottom: f64, name: &str) -> String {
+    let middle = f64::midpoint(left, right);
+    text(middle, bottom + 40.0, "middle", "quiet", name)
 }
 
 fn text(x: f64, y: f64, anchor: &str, class: &str, content: &str) -> String {
