@@ -36,7 +36,7 @@ pub(super) async fn ship(
     origin: Origin,
     at_end: AtEnd,
 ) -> Result<(), Failure> {
-    let (state_file, state) = StateFile::open::<State>(state)?;
+    let (state_file, state) = StateFile::open::<State>(state).await?;
     let producer = match &state {
         Some(state) => state.producer.clone(),
         None => Sender::new_producer(),

@@ -3,12 +3,21 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rpc_core::durable::cannot_sync_dirs;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use super::lines::{BATCH_BYTES_MAX, Origin};
 use crate::exit::Failure;
+
+/// How long a lock that is held is waited for. A run that was killed while it started `journalctl` leaves a child that holds
+/// the lock until it has become that program.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The time between two tries to lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The version of the format that is written. The first one is read, too.
 pub(super) const VERSION: u32 = 2;
@@ -136,20 +145,27 @@ pub(super) struct StateFile {
 
 impl StateFile {
     /// Locks the file and reads it; without one there is no state yet.
-    pub(super) fn open<S: Stored>(path: &Path) -> Result<(Self, Option<S>), Failure> {
+    pub(super) async fn open<S: Stored>(path: &Path) -> Result<(Self, Option<S>), Failure> {
         let lock = with_suffix(path, ".lock");
         let doing = || format!("cannot lock {}", lock.display());
         let file = File::create(&lock).map_err(|error| Failure::io(&doing(), &error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::Usage {
-                    message: format!("`--state` = \"{}\" is in use", path.display()),
-                    hint: "another `rpc log ship` is running with it; give each its own file"
-                        .into(),
-                });
+
+        let given_up_at = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < given_up_at => {
+                    sleep(LOCK_PAUSE).await;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Failure::Usage {
+                        message: format!("`--state` = \"{}\" is in use", path.display()),
+                        hint: "another `rpc log ship` is running with it; give each its own file"
+                            .into(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(Failure::io(&doing(), &error)),
             }
-            Err(TryLockError::Error(error)) => return Err(Failure::io(&doing(), &error)),
         }
 
         let state_file = Self {
@@ -220,6 +236,33 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_is_held_for_a_moment_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let open = || StateFile::open::<State>(&path);
+
+        // As the child of a run that was killed holds it.
+        let held = File::create(dir.path().join("state.lock")).unwrap();
+        held.lock().unwrap();
+        let mut waiting = Box::pin(open());
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("it is held"),
+            () = sleep(Duration::from_millis(500)) => drop(held),
+        }
+        let (state_file, state) = waiting.await.ok().expect("it is free");
+        assert!(state.is_none());
+
+        let begun = Instant::now();
+        let refused = open().await.err().expect("another run has it");
+        assert!(
+            matches!(refused, Failure::Usage { message, .. } if message.ends_with("is in use"))
+        );
+        assert!(begun.elapsed() >= LOCK_PATIENCE);
+        drop(state_file);
+    }
 
     #[test]
     fn a_state_file_may_be_on_a_file_system_that_cannot_sync_directories() {

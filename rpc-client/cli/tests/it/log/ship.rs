@@ -4,8 +4,9 @@ mod journal;
 mod rotations;
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rpc_client::blocking::Client;
@@ -166,7 +167,23 @@ pub(super) fn wait_for(client: &Client, count: u64) {
     let begun = Instant::now();
     while last(client) < count {
         assert!(begun.elapsed() < WAIT_MAX, "{} of {count}", last(client));
-        let read = json!({"after": count - 1, "limit": 1, "wait_ms": 1_000});
+        let read = json!({"after": last(client), "limit": 1, "wait_ms": 1_000});
+        let _: Value = client.call(READ, &read).unwrap_or_default();
+    }
+}
+
+/// Waits as [`wait_for`] does, while this run sends: it says why if it has ended.
+fn wait_for_run(client: &Client, count: u64, run: &mut Child) {
+    let begun = Instant::now();
+    while last(client) < count {
+        if let Some(status) = run.try_wait().unwrap() {
+            let mut said = String::new();
+            let mut stderr = run.stderr.take().unwrap();
+            stderr.read_to_string(&mut said).unwrap();
+            panic!("it has ended ({status}): {said}");
+        }
+        assert!(begun.elapsed() < WAIT_MAX, "{} of {count}", last(client));
+        let read = json!({"after": last(client), "limit": 1, "wait_ms": 1_000});
         let _: Value = client.call(READ, &read).unwrap_or_default();
     }
 }
@@ -199,7 +216,7 @@ fn no_line_of_a_file_is_lost_or_sent_twice_over_kills_rotations_and_restarts_of_
         // It is killed at work: before its first batch, in the middle, or when it has caught up with its file.
         let client = Client::new(&*address);
         let until = (last(&client) + round * 131 % 700).min(writer.lines);
-        wait_for(&client, until);
+        wait_for_run(&client, until, &mut child);
         assert_eq!(child.try_wait().unwrap(), None, "it goes on");
         child.kill().unwrap();
         child.wait().unwrap();

@@ -89,7 +89,7 @@ pub(super) async fn ship(
     at_end: AtEnd,
 ) -> Result<(), Failure> {
     let Settings { journal, begin } = settings;
-    let (state_file, known) = StateFile::open::<State>(state)?;
+    let (state_file, known) = StateFile::open::<State>(state).await?;
     journal.check().await?;
 
     let is_first = known.is_none();

@@ -13,7 +13,7 @@ use rpc_client::blocking::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{WAIT_MAX, Writer, last, numbered, refused, shipped, wait_for};
+use super::{WAIT_MAX, Writer, last, numbered, refused, shipped, wait_for, wait_for_run};
 use crate::log::entries;
 use crate::support::{Ran, Running, Server, command};
 
@@ -140,7 +140,7 @@ fn no_entry_of_the_journal_is_lost_or_sent_twice_over_kills_and_restarts_of_the_
         // It is killed at work: before its first batch, in the middle, or when it has caught up with the journal.
         let client = Client::new(&*address);
         let until = (last(&client) + round * 131 % 700).min(journal.lines);
-        wait_for(&client, until);
+        wait_for_run(&client, until, &mut child);
         assert_eq!(child.try_wait().unwrap(), None, "it goes on");
         child.kill().unwrap();
         child.wait().unwrap();
