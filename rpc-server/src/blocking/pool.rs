@@ -3,18 +3,16 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::Span;
 
-use rpc_core::HeldBytes;
-
 use super::queue::{GroupId, PieceId, Queue, Taken};
 use super::{BlockingError, CallToken, Caller, CallerId};
 use crate::config::Blocking;
-use crate::limit::{Holder, Memory, Reserved};
+use crate::limit::{Memory, ResultBytes, Results};
 use crate::metrics::BlockingReport;
 
 /// A bounded pool of threads for work that blocks. Clones share the threads; see the [module](super).
@@ -43,8 +41,8 @@ pub struct BlockingPool {
 struct Inner {
     threads_max: usize,
     waiting_max: usize,
-    /// That of the server, for results whose size is known.
-    memory: OnceLock<Arc<Memory>>,
+    /// Results wait here to be taken.
+    results: Results,
     /// Held for a few steps, never while work is done or an await is pending.
     state: Mutex<State>,
     /// The number of pieces at work.
@@ -82,7 +80,7 @@ impl BlockingPool {
             inner: Arc::new(Inner {
                 threads_max: threads_max.max(1),
                 waiting_max: waiting_per_connection,
-                memory: OnceLock::new(),
+                results: Results::default(),
                 state: Mutex::new(state),
                 at_work: watch::Sender::new(0),
             }),
@@ -97,7 +95,7 @@ impl BlockingPool {
 
     /// Counts results in the memory of a server, unless another server counts them already.
     pub(crate) fn bind(&self, memory: &Arc<Memory>) {
-        self.inner.memory.get_or_init(|| Arc::clone(memory));
+        self.inner.results.bind(memory);
     }
 
     /// The same threads for another kind of work, of which at most `pieces` (at least one) run at the same time. It
@@ -288,45 +286,13 @@ impl<T> fmt::Debug for ResultSize<T> {
     }
 }
 
-/// The bytes of a result, from before it is built until it is taken.
-struct ResultBytes {
-    of_connection: HeldBytes,
-    /// None without a server.
-    of_all: Option<Reserved>,
-}
-
-impl ResultBytes {
-    fn set(&mut self, bytes: usize) {
-        self.of_connection.set(bytes);
-        if let Some(of_all) = &mut self.of_all {
-            of_all.set(bytes);
-        }
-    }
-}
-
 impl Inner {
-    /// Counts the bytes that a result may have, with its caller's connection and with all of them.
+    /// Counts the bytes that a result may have, from before it is built until it is taken.
     fn hold(&self, caller: &Caller, bytes: usize) -> Result<Option<ResultBytes>, BlockingError> {
-        let Some(peer) = caller.0.as_ref() else {
-            return Ok(None);
-        };
-
-        // Without a server that counts them here, the connection tells of them.
-        let Some(memory) = self.memory.get() else {
-            return Ok(Some(ResultBytes {
-                of_connection: peer.hold(bytes),
-                of_all: None,
-            }));
-        };
-
-        let holder = Holder::of(peer.held_bytes(), memory.share());
-        let reserved = memory.reserve(bytes, holder);
-        Ok(Some(ResultBytes {
-            of_all: Some(reserved.ok_or_else(|| BlockingError::NoMemory {
-                limit: memory.limit(),
-            })?),
-            of_connection: peer.hold_result(bytes),
-        }))
+        let held = caller.0.as_ref().map(|peer| self.results.hold(peer, bytes));
+        held.transpose().map_err(|memory| BlockingError::NoMemory {
+            limit: memory.limit(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
-use rpc_core::{Outcome, Reply, Status};
+use rpc_core::{Outcome, Status};
 
 use super::{BlockingPool, Caller, ResultSize};
+use crate::limit::outcome_bytes;
 
 /// The threads of one command whose handler blocks: at most `calls_max` of its server's pool.
 #[derive(Debug)]
@@ -52,10 +53,4 @@ impl RouteThreads {
             pool.at_rest().await;
         }
     }
-}
-
-/// Bytes of a result that waits to be written.
-fn outcome_bytes(outcome: &Outcome) -> usize {
-    let data = outcome.as_ref().ok().and_then(Reply::data);
-    data.map_or(0, |data| data.as_bytes().len())
 }

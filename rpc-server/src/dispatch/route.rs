@@ -5,13 +5,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use rpc_core::{BoxService, Descriptor, IntoReply, Layer, Service};
-use tokio_util::task::TaskTracker;
 
 use super::handler::{
     Async, Blocking, Handler, HandlerFuture, HandlerService, RouteHandler, SendFuture,
 };
 use crate::blocking::RouteThreads;
-use crate::layers::{CatchPanic, Detached, Spawned, Timeout};
+use crate::layers::{CatchPanic, Detached, Spawned, Tasks, Timeout};
 
 /// A handler with what else there is to say about its command.
 ///
@@ -54,14 +53,12 @@ enum Dispatch {
 }
 
 impl Dispatch {
-    fn wrap(self, inner: impl Service, tasks: &TaskTracker) -> BoxService {
+    fn wrap(self, inner: impl Service, tasks: &Tasks) -> BoxService {
+        let tasks = tasks.clone();
         match self {
             Self::Inline => BoxService::new(Timeout(inner)),
-            Self::Spawned => BoxService::new(Timeout(Spawned(inner))),
-            Self::Detached => BoxService::new(Timeout(Detached {
-                inner,
-                tasks: tasks.clone(),
-            })),
+            Self::Spawned => BoxService::new(Timeout(Spawned { inner, tasks })),
+            Self::Detached => BoxService::new(Timeout(Detached { inner, tasks })),
         }
     }
 }
@@ -196,7 +193,7 @@ pub struct AnyRoute<S> {
     pub(super) assemble: Assemble<S>,
 }
 
-pub(super) type Assemble<S> = Box<dyn FnOnce(S, &TaskTracker) -> BoxService>;
+pub(super) type Assemble<S> = Box<dyn FnOnce(S, &Tasks) -> BoxService>;
 
 impl<S, Args, H> IntoRoute<S, ViaRoute<Args>> for Route<H, Args>
 where
@@ -215,7 +212,7 @@ where
             ..
         } = self;
 
-        let assemble = move |state: S, tasks: &TaskTracker| {
+        let assemble = move |state: S, tasks: &Tasks| {
             let inner = CatchPanic(HandlerService::<_, _, Args>::new(handler, state));
             if layers.is_empty() {
                 return dispatch.wrap(inner, tasks);

@@ -17,7 +17,8 @@ use super::handler;
 use super::route::{IntoRoute, describe_by_name};
 use super::route_error::{NamedHandler, RouteError};
 use crate::blocking::RouteThreads;
-use crate::layers::{CatchPanic, Deduplicate, Timeout, Traced};
+use crate::layers::{CatchPanic, Deduplicate, Tasks, Timeout, Traced};
+use crate::limit::Results;
 use crate::metrics::CommandIndex;
 
 /// Maps each cmdid to its handler. It is a [`Service`] itself, so a test needs no socket.
@@ -51,8 +52,12 @@ pub(crate) struct Routes {
     unknown: BoxService,
     /// The keys of typed commands with `dedup`; made for the first of them.
     dedup: Option<Deduplicate>,
+    /// The tasks of this router's own handlers.
+    tasks: Tasks,
     /// What runs on though its callers are gone.
     pub(crate) detached: Vec<TaskTracker>,
+    /// The results of handlers in tasks of their own.
+    pub(crate) results: Vec<Results>,
     /// The threads of blocking routes.
     pub(crate) blocking: Vec<Arc<RouteThreads>>,
 }
@@ -101,7 +106,7 @@ impl Default for Router {
 impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// A router whose handlers may take [`State<S>`](crate::State).
     pub fn with_state(state: S) -> Self {
-        let detached = vec![TaskTracker::new()];
+        let tasks = Tasks::default();
         let unknown = BoxService::new(Unknown);
 
         Self {
@@ -112,7 +117,9 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
                 keeps_fallback_line: false,
                 unknown,
                 dedup: None,
-                detached,
+                detached: vec![tasks.detached.clone()],
+                results: vec![tasks.results.clone()],
+                tasks,
                 blocking: Vec::new(),
             },
         }
@@ -139,7 +146,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         descriptor.cmdid = cmdid;
 
         let entry = RouteEntry {
-            service: (route.assemble)(self.state.clone(), &self.routes.detached[0]),
+            service: (route.assemble)(self.state.clone(), &self.routes.tasks),
             keeps_line: route.takes_line,
             name: route.name,
             location: Location::caller(),
@@ -209,6 +216,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             self.routes.keeps_fallback_line = other.routes.keeps_fallback_line;
         }
         self.routes.detached.extend(other.routes.detached);
+        self.routes.results.extend(other.routes.results);
         self.routes.blocking.extend(other.routes.blocking);
         Ok(self)
     }

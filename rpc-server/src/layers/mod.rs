@@ -16,7 +16,7 @@ pub use deduplicate::{
     Deduplicate, DeduplicateConfig, DeduplicateStats, Deduplicated, IDEMPOTENCY_AGE_MS,
     IDEMPOTENCY_KEY, KEY_BYTES_MAX, KeptOutcome, KeyStore, KeyedCall, Known,
 };
-pub(crate) use dispatch::{Detached, Spawned};
+pub(crate) use dispatch::{Detached, Spawned, Tasks};
 pub(crate) use fault::Fault;
 pub use rate_limit::{RateLimit, RateLimited};
 pub(crate) use timeout::Timeout;

@@ -54,12 +54,15 @@ pub(super) struct Parts {
     pub(super) admin: Option<(AdminConfig, OfServices)>,
 }
 
-/// The memory that connections share, with the threads whose results count.
+/// The memory that connections share, with the threads and tasks whose results count.
 fn memory_of(config: &Config, blocking: &BlockingPool, routes: &Routes) -> Arc<Memory> {
     let memory = Arc::new(Memory::new(config.limits.memory_bytes_max));
     blocking.bind(&memory);
     for threads in &routes.blocking {
         threads.bind(blocking);
+    }
+    for results in &routes.results {
+        results.bind(&memory);
     }
 
     memory

@@ -1,5 +1,7 @@
 //! Bytes that connections hold: of one connection, and of all together.
 
+mod results;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
