@@ -238,7 +238,7 @@ struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
-        push_escaped(self.0, piece);
+        push_escaped(self.0, piece.as_bytes());
         Ok(())
     }
 }
