@@ -74,6 +74,14 @@ impl LineDecoder {
         self.discarding
     }
 
+    /// Says that the first `length` of the bytes that are not consumed yet hold no line break, so that the next
+    /// [`step`](Self::step), which must be shown all of them, begins to search behind them.
+    pub fn skip_searched(&mut self, length: usize) {
+        if !self.discarding {
+            self.searched = length.min(self.limit.saturating_add(2));
+        }
+    }
+
     /// Looks at the bytes that are not consumed yet.
     pub fn step<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
         if self.discarding {
@@ -203,5 +211,36 @@ mod tests {
             }
         );
         assert_eq!(decoder.searched, 0);
+    }
+
+    #[test]
+    fn it_does_not_search_what_its_user_has_searched() {
+        let mut decoder = LineDecoder::new(4);
+        decoder.skip_searched(3);
+        assert_eq!(decoder.searched, 3);
+        assert_eq!(
+            decoder.step(b"abcd\n"),
+            Step::Line {
+                line: b"abcd",
+                consumed: 5
+            }
+        );
+
+        // Of a line that is too long, no more than the limit is looked at.
+        decoder.skip_searched(9);
+        assert!(matches!(
+            decoder.step(b"123456789\nabc\n"),
+            Step::TooLong { consumed: 6, .. }
+        ));
+
+        // The rest of it is dropped, whatever its user says.
+        decoder.skip_searched(3);
+        assert_eq!(
+            decoder.step(b"789\nabc\n"),
+            Step::Line {
+                line: b"abc",
+                consumed: 8
+            }
+        );
     }
 }

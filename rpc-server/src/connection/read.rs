@@ -132,6 +132,8 @@ where
                 self.input.keep(&bytes[done.consumed..], done.wait);
             }
             Filled::Own => {
+                // The end of a long line was looked for in each of its parts.
+                session.lines.skip_searched(held);
                 let done = session.execute(cx, input.bytes(), received);
                 input.consume(done.consumed, done.wait);
             }
