@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rpc_core::keepalive::{Activity, Keepalive};
@@ -24,7 +24,16 @@ pub(crate) struct Watched {
     stream: TcpStream,
     keepalive: Keepalive,
     state: State,
-    alarm: Option<Pin<Box<Sleep>>>,
+    alarm: Option<Alarm>,
+    /// The alarm had not gone off at the last write.
+    is_alarm_ahead: bool,
+}
+
+/// When to look at the connection again.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// The task that it wakes.
+    task: Waker,
 }
 
 enum State {
@@ -71,15 +80,20 @@ impl Watched {
                 last_write: None,
             },
             alarm: None,
+            is_alarm_ahead: false,
         }
     }
 
     /// Notes a write.
     fn has_written(&mut self) {
+        let now = Instant::now();
+        let alarm = self.alarm.as_ref();
+        self.is_alarm_ahead = alarm.is_some_and(|alarm| now < alarm.sleep.deadline());
+
         match &mut self.state {
-            State::New { last_write, .. } => *last_write = Some(Instant::now()),
+            State::New { last_write, .. } => *last_write = Some(now),
             State::Settled(activity) => {
-                if let Some(limit) = activity.write(Instant::now().into_std()) {
+                if let Some(limit) = activity.write(now.into_std()) {
                     self.ask_for(limit);
                 }
             }
@@ -88,6 +102,15 @@ impl Watched {
 
     /// Asks the system for what it is time for. Reading looks after this, since a connection always reads.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // To poll it costs more than all else here, so that it is not done after each write. The task is another one where
+        // the connection was opened by a call that has handed it over since.
+        if std::mem::take(&mut self.is_alarm_ahead)
+            && let Some(alarm) = &self.alarm
+            && alarm.task.will_wake(cx.waker())
+        {
+            return Poll::Pending;
+        }
+
         loop {
             let due = match &self.state {
                 State::New { settle_at, .. } => *settle_at,
@@ -98,10 +121,12 @@ impl Watched {
             };
 
             // One that ends too early is set anew then: cheaper than moving it with every write.
-            let alarm = self
-                .alarm
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            ready!(alarm.as_mut().poll(cx));
+            let alarm = self.alarm.get_or_insert_with(|| Alarm {
+                sleep: Box::pin(tokio::time::sleep_until(due)),
+                task: cx.waker().clone(),
+            });
+            alarm.task.clone_from(cx.waker());
+            ready!(alarm.sleep.as_mut().poll(cx));
             self.alarm = None;
             self.look(Instant::now());
         }
@@ -190,6 +215,7 @@ impl AsyncWrite for Watched {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::future::poll_fn;
     use std::net::{Ipv4Addr, TcpListener};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -250,5 +276,44 @@ mod tests {
         watched.write_all(b"a").await.unwrap();
         read_for(&mut watched, SETTLED_AFTER * 2).await;
         assert_eq!(user_timeout(&watched), Some(seconds(10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_wakes_the_task_that_the_connection_was_handed_to() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let mut watched = Watched::new(stream, &Tcp::default());
+        let opening = tokio::spawn(async move {
+            read_for(&mut watched, SETTLED_AFTER * 2).await;
+            watched.write_all(b"a").await.unwrap();
+            read_for(&mut watched, seconds(1)).await;
+            watched
+        });
+
+        let mut watched = opening.await.unwrap();
+        watched.write_all(b"b").await.unwrap();
+        let mut looks = 0;
+        let read = poll_fn(|cx| {
+            looks += 1;
+            assert!(
+                Pin::new(&mut watched)
+                    .poll_read(cx, &mut ReadBuf::new(&mut [0]))
+                    .is_pending()
+            );
+            if looks == 2 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+
+        let begin = Instant::now();
+        tokio::time::timeout(seconds(60), read).await.unwrap();
+        assert!(
+            begin.elapsed() < seconds(20),
+            "the alarm wakes it, and not the end of the time"
+        );
     }
 }
