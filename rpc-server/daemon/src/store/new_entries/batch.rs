@@ -16,6 +16,13 @@ pub(crate) struct NewBatch {
 }
 
 impl NewBatch {
+    fn empty() -> Self {
+        Self {
+            entries: NewEntries::empty(),
+            ..Self::default()
+        }
+    }
+
     fn push(&mut self, entry: &AppendRef<'_>) {
         self.hash.add(entry);
         self.entries.push(entry);
@@ -49,7 +56,7 @@ impl NewBatch {
 
 impl From<&[Append]> for NewBatch {
     fn from(entries: &[Append]) -> Self {
-        let mut new = Self::default();
+        let mut new = Self::empty();
         for entry in entries {
             new.push(&AppendRef::from(entry));
         }
@@ -60,7 +67,7 @@ impl From<&[Append]> for NewBatch {
 impl<'de> Deserialize<'de> for NewBatch {
     /// Reads an array of entries.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut new = Self::default();
+        let mut new = Self::empty();
         deserializer.deserialize_seq(Each(|entry: &AppendRef<'de>| new.push(entry)))?;
         Ok(new)
     }

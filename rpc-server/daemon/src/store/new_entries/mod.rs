@@ -1,6 +1,7 @@
 //! Entries on their way to the queue, as the lines that they will be.
 
 mod batch;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +18,7 @@ use super::lines::{LINE_END, WRITE_END};
 use super::repeats::KeyOf;
 
 pub(crate) use batch::NewBatch;
-
-/// Number of services that are looked through for that of an entry. A service beyond them may have several places,
-/// which are added up later: callers choose the names, and may send thousands.
-const SERVICES_SEEN: usize = 16;
+use parts::Parts;
 
 /// Bytes of a body beside its texts, about.
 const BODY_BYTES: usize = 64;
@@ -38,12 +36,7 @@ const FRAME_BYTES: usize = 9;
 /// [`write`](Self::write), under the lock of the queue.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NewEntries {
-    /// The bodies one behind the other: the members `level` to `fields` of each entry.
-    bodies: Vec<u8>,
-    entries: Vec<NewEntry>,
-    services: Vec<OfService>,
-    /// Members that the first line has beside those of its entry, each behind a comma.
-    origin: Vec<u8>,
+    parts: Parts,
     /// The time of receipt, in milliseconds since 1970.
     received: u64,
 }
@@ -68,40 +61,27 @@ struct NewEntry {
     service: usize,
 }
 
-/// The entries of one service.
-#[derive(Debug, Clone)]
-struct OfService {
-    name: String,
-    entries: u64,
-    bytes: u64,
-}
-
 impl NewEntries {
-    fn push(&mut self, entry: &AppendRef<'_>) {
-        let before = self.bodies.len();
-        push_body(&mut self.bodies, entry);
+    /// No entries, with room where the thread has some.
+    fn empty() -> Self {
+        Self {
+            parts: Parts::take(),
+            received: 0,
+        }
+    }
 
-        let service = self.place_of(&entry.service);
-        self.entries.push(NewEntry {
-            body_bytes: self.bodies.len() - before,
+    fn push(&mut self, entry: &AppendRef<'_>) {
+        let parts = &mut self.parts;
+        let before = parts.bodies.len();
+        push_body(&mut parts.bodies, entry);
+
+        let service = parts.place_of(&entry.service);
+        parts.entries.push(NewEntry {
+            body_bytes: parts.bodies.len() - before,
             ts: entry.ts,
             level: entry.level,
             service,
         });
-    }
-
-    fn place_of(&mut self, service: &str) -> usize {
-        let mut last = self.services.iter().enumerate().rev().take(SERVICES_SEEN);
-        if let Some((place, _)) = last.find(|(_, known)| known.name == service) {
-            return place;
-        }
-
-        self.services.push(OfService {
-            name: service.to_owned(),
-            entries: 0,
-            bytes: 0,
-        });
-        self.services.len() - 1
     }
 
     /// Has the first line tell of the key that its entry came with.
@@ -110,10 +90,11 @@ impl NewEntries {
     }
 
     fn with_origin(mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Self {
-        self.origin.extend_from_slice(b",\"");
-        self.origin.extend_from_slice(name.as_bytes());
-        self.origin.extend_from_slice(b"\":");
-        push(&mut self.origin, value);
+        let origin = &mut self.parts.origin;
+        origin.extend_from_slice(b",\"");
+        origin.extend_from_slice(name.as_bytes());
+        origin.extend_from_slice(b"\":");
+        push(origin, value);
         self
     }
 
@@ -126,13 +107,14 @@ impl NewEntries {
 
     /// Adds up what each service has.
     fn add_up(&mut self) {
-        for of in &mut self.services {
+        let parts = &mut self.parts;
+        for of in &mut parts.services {
             (of.entries, of.bytes) = (0, 0);
         }
 
-        let mut origin = self.origin.len();
-        for entry in &self.entries {
-            let of = &mut self.services[entry.service];
+        let mut origin = parts.origin.len();
+        for entry in &parts.entries {
+            let of = &mut parts.services[entry.service];
             of.entries += 1;
             of.bytes += (entry.line_bytes(self.received) + std::mem::take(&mut origin)) as u64;
         }
@@ -140,31 +122,32 @@ impl NewEntries {
 
     /// Number of entries.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.parts.entries.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.parts.entries.is_empty()
     }
 
     /// The length of each line, without its number.
     pub(super) fn line_bytes(&self) -> impl Iterator<Item = usize> {
-        let origins = std::iter::once(self.origin.len()).chain(std::iter::repeat(0));
-        let entries = self.entries.iter().zip(origins);
+        let origins = std::iter::once(self.parts.origin.len()).chain(std::iter::repeat(0));
+        let entries = self.parts.entries.iter().zip(origins);
         entries.map(|(entry, origin)| entry.line_bytes(self.received) + origin)
     }
 
     /// The service of each entry, with the length of its line.
     pub(super) fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
-        let services = self.entries.iter().map(|entry| entry.service);
-        let names = services.map(|place| self.services[place].name.as_str());
+        let parts = &self.parts;
+        let services = parts.entries.iter().map(|entry| entry.service);
+        let names = services.map(|place| parts.name_of(&parts.services[place]));
         names.zip(self.line_bytes())
     }
 
     /// What each service has; one may come more than once.
     pub(super) fn amounts(&self) -> impl Iterator<Item = Amount<'_>> {
-        self.services.iter().map(|of| Amount {
-            service: &of.name,
+        self.parts.services.iter().map(|of| Amount {
+            service: self.parts.name_of(of),
             entries: of.entries,
             bytes: of.bytes,
         })
@@ -172,15 +155,20 @@ impl NewEntries {
 
     /// Takes out the entries that are not to be kept; `is_kept` has an element for each.
     pub(super) fn retain(&mut self, is_kept: &[bool]) {
-        let bodies = std::mem::take(&mut self.bodies);
+        let Parts {
+            bodies: kept_bodies,
+            entries,
+            ..
+        } = &mut self.parts;
+        let bodies = std::mem::take(kept_bodies);
         let (mut rest, mut kept) = (bodies.as_slice(), is_kept.iter());
 
-        self.entries.retain(|entry| {
+        entries.retain(|entry| {
             let (body, behind) = rest.split_at(entry.body_bytes);
             rest = behind;
             let is_kept = kept.next().is_some_and(|is_kept| *is_kept);
             if is_kept {
-                self.bodies.extend_from_slice(body);
+                kept_bodies.extend_from_slice(body);
             }
             is_kept
         });
@@ -195,9 +183,10 @@ impl NewEntries {
         index: &mut Index,
         mut first_line: FirstLine,
     ) {
-        let (mut bodies, mut origin) = (self.bodies.as_slice(), self.origin.as_slice());
+        let parts = &self.parts;
+        let (mut bodies, mut origin) = (parts.bodies.as_slice(), parts.origin.as_slice());
 
-        for (seq, entry) in (first..).zip(&self.entries) {
+        for (seq, entry) in (first..).zip(&parts.entries) {
             let (body, behind) = bodies.split_at(entry.body_bytes);
             bodies = behind;
             let ts = entry.ts.unwrap_or(self.received);
@@ -223,10 +212,16 @@ impl NewEntries {
                 seq,
                 ts,
                 level: entry.level,
-                service: self.services[entry.service].name.as_str().into(),
+                service: parts.name_of(&parts.services[entry.service]).into(),
             };
             index.add(&brief, lines.len() as u64);
         }
+    }
+}
+
+impl Drop for NewEntries {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.parts).give_back();
     }
 }
 
@@ -243,7 +238,7 @@ impl NewEntry {
 
 impl From<&AppendRef<'_>> for NewEntries {
     fn from(entry: &AppendRef<'_>) -> Self {
-        let mut new = Self::default();
+        let mut new = Self::empty();
         new.push(entry);
         new
     }
@@ -257,7 +252,7 @@ impl From<&Append> for NewEntries {
 
 impl From<&[Append]> for NewEntries {
     fn from(entries: &[Append]) -> Self {
-        let mut new = Self::default();
+        let mut new = Self::empty();
         for entry in entries {
             new.push(&AppendRef::from(entry));
         }
@@ -280,7 +275,7 @@ impl From<&Vec<Append>> for NewEntries {
 impl<'de> Deserialize<'de> for NewEntries {
     /// Reads an array of entries.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut new = Self::default();
+        let mut new = Self::empty();
         deserializer.deserialize_seq(Each(|entry: &AppendRef<'de>| new.push(entry)))?;
         Ok(new)
     }

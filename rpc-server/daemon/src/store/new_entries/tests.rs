@@ -1,4 +1,5 @@
 use super::super::entry::EntryRef;
+use super::parts::SERVICES_SEEN;
 use super::*;
 
 fn encoded(params: &str) -> String {
