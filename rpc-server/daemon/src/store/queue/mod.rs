@@ -1,15 +1,11 @@
 //! The queue of entries that wait for the writer.
 
+mod outcome;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Condvar, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 use super::emits::{EmitRun, NoticeRun};
 use super::index::Index;
@@ -18,6 +14,9 @@ use super::new_entries::{FirstLine, NewEntries};
 use super::repeats::{BatchRun, KeyRun};
 use super::segment::SEQ_MAX;
 use super::{Durability, StoreError, lock};
+
+use self::outcome::GroupEnd;
+pub(super) use self::outcome::{Appended, Outcome};
 
 /// Room for `{"seq":`, twenty digits, and a comma in place of the brace that the rest of the line starts
 /// with.
@@ -109,7 +108,10 @@ pub(super) struct Batch {
     /// Number of entries.
     entries: u64,
     held: Held,
+    /// Callers that are told in ways of their own.
     callers: Vec<Caller>,
+    /// The calls that wait for nothing but the disk, if there are any. They are told last, also if the batch is dropped.
+    group: Option<GroupEnd>,
 }
 
 /// What wants to know what has become of an entry.
@@ -121,8 +123,6 @@ struct Caller {
 
 /// How a caller is told.
 pub(super) enum Tell {
-    /// By the call itself.
-    Call(oneshot::Sender<Outcome>),
     /// By its key.
     Key(KeyRun),
     /// By its batch.
@@ -133,18 +133,13 @@ pub(super) enum Tell {
     Notice(NoticeRun),
 }
 
-/// What becomes of an entry: its number once it is on the disk.
-pub(super) type Outcome = Result<u64, StoreError>;
-
 impl Tell {
-    fn resolve(self, outcome: Outcome) {
+    fn resolve(self, outcome: &Outcome) {
         match self {
-            // A caller that has gone away does not want to know.
-            Self::Call(caller) => drop(caller.send(outcome)),
-            Self::Key(run) => run.finish(&outcome),
-            Self::Batch(run) => run.finish(&outcome),
-            Self::Emit(run) => run.finish(&outcome),
-            Self::Notice(run) => run.finish(&outcome),
+            Self::Key(run) => run.finish(outcome),
+            Self::Batch(run) => run.finish(outcome),
+            Self::Emit(run) => run.finish(outcome),
+            Self::Notice(run) => run.finish(outcome),
         }
     }
 }
@@ -169,9 +164,7 @@ impl Queue {
 
     /// Gives consecutive numbers to entries that are written together. The outcome is the first one.
     pub(super) fn push(&self, entries: &NewEntries) -> Result<Appended, StoreError> {
-        let (caller, outcome) = oneshot::channel();
-        self.push_for(entries, || Tell::Call(caller))?;
-        Ok(Appended { outcome })
+        self.push_kind(Kind::Appended, entries, Batch::join)
     }
 
     /// Gives consecutive numbers to entries that are written together, for a caller that is told in its own way. `tell` is
@@ -181,7 +174,7 @@ impl Queue {
         entries: &NewEntries,
         tell: impl FnOnce() -> Tell,
     ) -> Result<(), StoreError> {
-        self.push_kind(Kind::Appended, entries, tell)
+        self.push_kind(Kind::Appended, entries, |batch| batch.note(tell()))
     }
 
     /// Gives consecutive numbers to emitted entries. `run` is made only where they are taken.
@@ -190,31 +183,35 @@ impl Queue {
         entries: &NewEntries,
         run: impl FnOnce() -> EmitRun,
     ) -> Result<(), StoreError> {
-        self.push_kind(Kind::Emitted, entries, || Tell::Emit(run()))
+        self.push_kind(Kind::Emitted, entries, |batch| {
+            batch.note(Tell::Emit(run()));
+        })
     }
 
     /// Takes a place behind the entries that are there. It is told when they are on the disk, or have failed.
     pub(super) fn push_mark(&self) -> Result<Appended, StoreError> {
-        let (caller, outcome) = oneshot::channel();
         let mut state = lock(&self.state);
         if state.closed {
             return Err(StoreError::Closed);
         }
 
-        let (seq, tell) = (state.batch.next(), Tell::Call(caller));
-        state.batch.callers.push(Caller { seq, tell });
+        let was_empty = state.batch.is_empty();
+        let appended = state.batch.join();
         drop(state);
 
-        self.filled.notify_one();
-        Ok(Appended { outcome })
+        if was_empty {
+            self.filled.notify_one();
+        }
+        Ok(appended)
     }
 
-    fn push_kind(
+    /// Takes entries, and their caller by `join`, which is called only where they are taken.
+    fn push_kind<T>(
         &self,
         kind: Kind,
         entries: &NewEntries,
-        tell: impl FnOnce() -> Tell,
-    ) -> Result<(), StoreError> {
+        join: impl FnOnce(&mut Batch) -> T,
+    ) -> Result<T, StoreError> {
         let mut bytes = 0;
         for line_bytes in entries.line_bytes() {
             check_length(line_bytes)?;
@@ -238,8 +235,7 @@ impl Queue {
         }
 
         let was_empty = state.batch.is_empty();
-        let (seq, tell) = (state.batch.next(), tell());
-        state.batch.callers.push(Caller { seq, tell });
+        let joined = join(&mut state.batch);
         let before = state.batch.lines.len();
         let first_line = match self.durability {
             Durability::Power if before == 0 => FirstLine::BeginsWrite,
@@ -255,7 +251,7 @@ impl Queue {
             self.filled.notify_one();
         }
 
-        Ok(())
+        Ok(joined)
     }
 
     /// Waits for entries, as long as `patience` at most, and takes all there are.
@@ -290,7 +286,10 @@ impl Queue {
     /// Makes room, and tells the callers of a batch what has become of it.
     pub(super) fn finish(&self, batch: Batch, outcome: &Result<(), StoreError>) {
         let Batch {
-            mut lines, callers, ..
+            mut lines,
+            group,
+            callers,
+            ..
         } = batch;
 
         lines.clear();
@@ -302,8 +301,12 @@ impl Queue {
             state.spare = lines;
         }
 
+        // Before the calls: a flush among them tells what has become of the emits before it.
         for Caller { seq, tell } in callers {
-            tell.resolve(outcome.clone().map(|()| seq));
+            tell.resolve(&outcome.clone().map(|()| seq));
+        }
+        if let Some(group) = group {
+            group.tell(outcome);
         }
     }
 
@@ -315,16 +318,15 @@ impl Queue {
 
     /// Takes no more entries, and fails those that are in the queue: the writer is gone.
     pub(super) fn abandon(&self) {
-        let callers = {
+        let batch = {
             let mut state = lock(&self.state);
             state.closed = true;
-            state.batch.entries = 0;
-            state.batch.held = Held::default();
-            std::mem::take(&mut state.batch.callers)
+            let next = Batch::new(state.batch.first, Vec::new());
+            std::mem::replace(&mut state.batch, next)
         };
 
-        // Each learns of it by the drop, which is not for the lock.
-        drop(callers);
+        // Each caller learns of it by the drop, which is not for the lock.
+        drop(batch);
     }
 }
 
@@ -352,13 +354,26 @@ impl Batch {
             index: Index::default(),
             entries: 0,
             held: Held::default(),
+            group: None,
             callers: Vec::new(),
         }
     }
 
     /// Whether there is nothing to write and no caller to tell.
     fn is_empty(&self) -> bool {
-        self.callers.is_empty()
+        self.group.is_none() && self.callers.is_empty()
+    }
+
+    /// Takes a call that waits for the disk, before its entries.
+    fn join(&mut self) -> Appended {
+        let seq = self.next();
+        self.group.get_or_insert_default().join(seq)
+    }
+
+    /// Takes a caller that is told in its own way, before its entries.
+    fn note(&mut self, tell: Tell) {
+        let seq = self.next();
+        self.callers.push(Caller { seq, tell });
     }
 
     /// Number of entries.
@@ -376,31 +391,5 @@ impl Batch {
         self.lines.reserve(bytes_max);
         entries.write(self.next(), &mut self.lines, &mut self.index, first_line);
         self.entries += entries.len() as u64;
-    }
-}
-
-/// The outcome of an append: the sequence number of the entry once it is on the disk.
-///
-/// # Errors
-///
-/// [`Full`](StoreError::Full) or [`Io`](StoreError::Io) if the entry was not made durable, and
-/// [`Closed`](StoreError::Closed) if the writer died before it came to it.
-///
-/// # Cancel safety
-///
-/// Dropping it does not take the entry back.
-#[derive(Debug)]
-#[must_use = "an entry is on the disk only once this has resolved"]
-pub(crate) struct Appended {
-    pub(super) outcome: oneshot::Receiver<Outcome>,
-}
-
-impl Future for Appended {
-    type Output = Result<u64, StoreError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.outcome)
-            .poll(context)
-            .map(|sent| sent.unwrap_or(Err(StoreError::Closed)))
     }
 }

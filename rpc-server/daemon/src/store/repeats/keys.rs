@@ -113,7 +113,7 @@ impl Keys {
 
             let outcome = key.progress.join();
             return Ok(Once {
-                outcome: Appended { outcome },
+                outcome: Appended::told_by(outcome),
                 is_repetition: true,
             });
         }
@@ -142,7 +142,7 @@ impl Keys {
         let (progress, outcome) = Progress::begin();
         state.insert(identity, key, call.fingerprint(), progress, now);
         Ok(Once {
-            outcome: Appended { outcome },
+            outcome: Appended::told_by(outcome),
             is_repetition: false,
         })
     }

@@ -175,7 +175,7 @@ impl Producers {
                 let outcome = known.progress.join();
                 state.hear(&batch.producer, now);
                 return Ok(Once {
-                    outcome: Appended { outcome },
+                    outcome: Appended::told_by(outcome),
                     is_repetition: true,
                 });
             }
@@ -197,7 +197,7 @@ impl Producers {
         let (progress, outcome) = Progress::begin();
         state.insert(batch, progress, now);
         Ok(Once {
-            outcome: Appended { outcome },
+            outcome: Appended::told_by(outcome),
             is_repetition: false,
         })
     }
