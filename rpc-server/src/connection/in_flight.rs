@@ -1,6 +1,7 @@
 //! The calls in flight of a connection: handlers at work, streams, and the ordered calls that wait for their turn.
 
 mod parked;
+mod place_hash;
 #[cfg(test)]
 mod tests;
 
@@ -254,11 +255,7 @@ impl InFlight {
 
     /// Gives back the tables of calls if they are empty. Returns whether it did.
     pub(super) fn release(&mut self) -> bool {
-        let is_unused = self.parked.as_ref().is_some_and(|parked| parked.len() == 0);
-        if is_unused {
-            self.parked = None;
-        }
-
-        is_unused
+        let unused = self.parked.take_if(|parked| parked.len() == 0);
+        unused.map(|parked| parked.give_back()).is_some()
     }
 }
