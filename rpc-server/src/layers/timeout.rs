@@ -34,7 +34,10 @@ pin_project! {
         #[pin]
         inner: F,
         deadline: Option<Instant>,
-        timer: Option<Pin<Box<Sleep>>>,
+        // In place: most calls that are not ready at once wait for a short time, and a box of its own would cost each of
+        // them an allocation.
+        #[pin]
+        timer: Option<Sleep>,
     }
 }
 
@@ -42,7 +45,7 @@ impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let this = self.project();
+        let mut this = self.project();
         if let Poll::Ready(outcome) = this.inner.poll(cx) {
             return Poll::Ready(outcome);
         }
@@ -51,10 +54,12 @@ impl<F: Future<Output = Outcome>> Future for TimeoutFuture<F> {
             return Poll::Pending;
         };
 
-        let timer = this
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
-        ready!(timer.as_mut().poll(cx));
+        if this.timer.is_none() {
+            this.timer.set(Some(sleep_until(deadline.into())));
+        }
+        if let Some(timer) = this.timer.as_pin_mut() {
+            ready!(timer.poll(cx));
+        }
 
         let status = Status::deadline_exceeded(
             "the deadline of the call passed before its result: its `timeout_ms`, or the server's \
