@@ -3,9 +3,8 @@
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use rpc_core::frame::encode_items;
 use rpc_core::scope::LazyCancellation;
-use rpc_core::{BoxService, CmdId, Outcome, Reply, Request, Status};
+use rpc_core::{BoxService, CmdId, Outcome, Request, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -14,18 +13,8 @@ use super::call::{Arrival, Terms, is_late};
 use super::lifecycle::Phase;
 use super::order::Ordered;
 use super::session::Session;
-use super::stream::StreamStep;
 use crate::dispatch::builtin;
 use crate::metrics::add;
-
-/// Writes the line of a stream that has begun and has no item yet: `more` without `data`.
-fn encode_beginning(out: &mut Vec<u8>, id: Option<u64>) {
-    let item = match id {
-        Some(id) => format!("{{\"id\":{id},\"code\":0,\"more\":true}}\n"),
-        None => "{\"code\":0,\"more\":true}\n".to_owned(),
-    };
-    out.extend_from_slice(item.as_bytes());
-}
 
 impl<IO> Session<IO>
 where
@@ -145,7 +134,7 @@ where
 
     /// Whether what was accepted is gone on with: there is room for it, and time in this turn.
     #[inline]
-    fn may_go_on(&self) -> bool {
+    pub(super) fn may_go_on(&self) -> bool {
         self.has_room_for_result()
             && !self.clock.is_share_used_up()
             && self.lifecycle.phase() != Phase::Closed
@@ -154,7 +143,7 @@ where
     /// Counts what was done as a part of this turn; before it there was this much `output`, and these bytes were given
     /// back with it.
     #[inline]
-    fn count_step(&mut self, output: usize, given_back: usize) {
+    pub(super) fn count_step(&mut self, output: usize, given_back: usize) {
         let bytes = self.output.len().saturating_sub(output);
         self.clock.count_step(bytes + given_back, &self.host.crowd);
     }
@@ -231,53 +220,5 @@ where
         let mut terms = Terms::of(request, arrival, request.params.as_bytes().len());
         terms.command = builtin::command_of(&self.host.routes, request.cmdid);
         terms
-    }
-
-    /// Whether items of streams may be sent now.
-    #[inline]
-    pub(super) fn may_send_items(&self) -> bool {
-        self.output.waiting() < self.stream_output_max() && self.may_go_on()
-    }
-
-    /// Sends the items of streams that are ready, while the peer keeps up.
-    #[inline]
-    pub(super) fn send_items(&mut self, cx: &mut Context<'_>) {
-        self.look_at_room_ahead();
-        while self.may_send_items() {
-            let Poll::Ready(Some((terms, step))) = self.in_flight.poll_stream(cx) else {
-                if self.in_flight.wake_for_room() {
-                    continue;
-                }
-                return;
-            };
-
-            let output = self.output.len();
-            let end = match step {
-                StreamStep::Begun => {
-                    encode_beginning(self.output.buffer(), terms.place.id());
-                    continue;
-                }
-                StreamStep::Items { items, bytes, time } => {
-                    self.clock.spend(time, &self.host.crowd);
-                    if let Err(refusal) = self.afford(bytes) {
-                        self.end_stream(&terms, refusal);
-                        continue;
-                    }
-
-                    self.output.make_room_for(bytes);
-                    encode_items(self.output.buffer(), terms.place.id(), &items);
-
-                    let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
-                    self.throttle.note_items(count);
-                    continue;
-                }
-                StreamStep::End(end) => end,
-            };
-
-            self.vacate(&terms);
-            self.end(&terms, end.map(|()| Reply::empty()));
-            self.count_step(output, terms.line_bytes as usize);
-            self.continue_ordered(cx);
-        }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::come_back;
+use super::spin::come_back;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard};
 use turns::{Begin, Turns};
 use watch::Watch;

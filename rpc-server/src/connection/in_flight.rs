@@ -1,5 +1,6 @@
 //! The calls in flight of a connection: handlers at work, streams, and the ordered calls that wait for their turn.
 
+mod abort;
 mod parked;
 mod place_hash;
 #[cfg(test)]
@@ -133,48 +134,6 @@ impl InFlight {
     pub(super) fn vacate(&mut self, place: ReplyOrder) {
         if let Some(parked) = &mut self.parked {
             parked.handles.remove(&place);
-        }
-    }
-
-    /// Ends the call with this id, if there is one.
-    pub(super) fn abort(&mut self, id: u64) -> Option<Terms> {
-        self.abort_at(ReplyOrder::Multiplexed(id))
-    }
-
-    /// Ends the calls that `is_wanted` picks, in the order of their receipt.
-    pub(super) fn abort_all(&mut self, is_wanted: impl Fn(&Terms) -> bool) -> Vec<Terms> {
-        let Some(parked) = &self.parked else {
-            return Vec::new();
-        };
-
-        let all = parked.handles.values().map(|handle| &handle.terms);
-        let mut wanted: Vec<_> = all
-            .filter(|terms| is_wanted(terms))
-            .map(|terms| (terms.received, terms.place))
-            .collect();
-        wanted.sort_unstable();
-
-        let ended = wanted
-            .into_iter()
-            .filter_map(|(_, place)| self.abort_at(place));
-        ended.collect()
-    }
-
-    /// Ends the call at this place, if there is one.
-    pub(super) fn abort_at(&mut self, place: ReplyOrder) -> Option<Terms> {
-        let handle = self.parked.as_mut()?.handles.remove(&place)?;
-        handle.abort.abort();
-        Some(handle.terms)
-    }
-
-    /// Drops what is left of calls that were aborted, whether there is room for results or not.
-    pub(super) fn sweep(&mut self, cx: &mut Context<'_>) {
-        if let Some(parked) = &mut self.parked
-            && parked.handles.is_empty()
-        {
-            // All are aborted: none of them is ready with anything else.
-            while let Poll::Ready(Some(_)) = parked.calls.poll_next_unpin(cx) {}
-            while let Poll::Ready(Some(_)) = parked.streams.poll_next_unpin(cx) {}
         }
     }
 

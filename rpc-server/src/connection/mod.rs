@@ -24,6 +24,7 @@ mod execute;
 mod host;
 mod in_flight;
 mod input;
+mod items;
 mod lifecycle;
 mod order;
 mod output;
@@ -34,20 +35,20 @@ mod read;
 mod reply;
 mod requests;
 mod reserve;
+mod retiring;
+mod room;
 mod run;
 mod scratch;
 mod session;
 mod sniff;
+mod spin;
 mod stream;
 mod throttle;
 mod timers;
 
-use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use rpc_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -238,30 +239,4 @@ where
             cx.waker().wake_by_ref();
         }
     }
-
-    /// Stays awake for a request that is about to come, where the operator wants that. False where it
-    /// may sleep.
-    fn spin(&mut self, cx: &mut Context<'_>) -> bool {
-        let limit = self.session.host.config.timeouts.spin_us;
-        if limit == 0 {
-            return false;
-        }
-
-        // The real clock: one that is paused would never let it end.
-        let since = *self
-            .spinning_since
-            .get_or_insert_with(std::time::Instant::now);
-        let is_awake = since.elapsed() < Duration::from_micros(limit);
-        if is_awake {
-            come_back(cx);
-        }
-
-        is_awake
-    }
-}
-
-/// Has the task polled again, once its runtime has looked at its sockets. Where a few tasks only wake themselves, the
-/// runtime does not look before the sixty-first turn.
-fn come_back(cx: &mut Context<'_>) {
-    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }

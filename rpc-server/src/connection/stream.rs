@@ -1,5 +1,8 @@
 //! A stream under way: its items, which need credit where the caller gives some, then its end.
 
+mod looking;
+mod step;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,13 +12,17 @@ use std::time::Duration;
 use futures::stream::Stream;
 use rpc_core::frame::ItemStream;
 use rpc_core::{HeldBytes, RawJson, Status};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
+
+use step::Taken;
 
 use super::ahead::{Ahead, Looking, Place};
 use super::call::{Terms, too_long};
 use super::credit::Credit;
 use crate::access::Beginnings;
 use crate::layers::report_panic;
+
+pub(super) use step::{StepTime, StreamStep};
 
 /// Items that a stream gives at one time, where they are ready together: to ask it for each by itself costs more than
 /// an item.
@@ -61,53 +68,6 @@ pub(super) struct StreamCall {
     held: HeldBytes,
     /// Whether to say that it has begun, where its first item is not ready at once.
     beginning: Beginnings,
-}
-
-/// Items that may be sent together.
-struct Taken {
-    items: Vec<RawJson<'static>>,
-    bytes: usize,
-    time: StepTime,
-}
-
-/// The time that a step takes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct StepTime {
-    pub(super) begun: Instant,
-    /// The time as of the last look.
-    pub(super) now: Instant,
-}
-
-/// Lines of a stream.
-pub(super) enum StreamStep {
-    /// It has begun, and waits for its first item.
-    Begun,
-    /// One item or more, and the number of their bytes.
-    Items {
-        items: Vec<RawJson<'static>>,
-        bytes: usize,
-        time: StepTime,
-    },
-    End(Result<(), Status>),
-}
-
-impl Taken {
-    fn none() -> Self {
-        let begun = Instant::now();
-        Self {
-            items: Vec::new(),
-            bytes: 0,
-            time: StepTime { begun, now: begun },
-        }
-    }
-}
-
-impl StepTime {
-    /// How much has passed.
-    fn look(&mut self) -> Duration {
-        self.now = Instant::now();
-        self.now.saturating_duration_since(self.begun)
-    }
 }
 
 impl StreamCall {
@@ -247,56 +207,6 @@ impl StreamCall {
             Some(Err(status)) => Err(Err(status)),
             None => Err(Ok(())),
         })
-    }
-
-    /// Looks for an item for which there is no credit, and keeps it. A stream may not wait for ever for credit that cannot
-    /// come: then this is its end.
-    fn look_ahead(&mut self, cx: &mut Context<'_>) -> Option<Result<(), Status>> {
-        let credit = Arc::clone(self.credit.as_ref()?);
-        credit.wait(cx.waker());
-
-        let why_no_credit = match self.terms.place.id() {
-            None => Some("a call without `id` cannot be given more"),
-            Some(_) if credit.is_closed() => Some("the connection takes no more requests"),
-            Some(_) => None,
-        };
-        if self.next.is_none() {
-            if why_no_credit.is_none() && !self.may_look(&credit) {
-                return None;
-            }
-
-            let expected = self.looking.as_ref().map_or(0, Looking::bytes);
-            let item = match self.poll_item(cx) {
-                Poll::Ready(Ok(item)) => item.into_compact(),
-                Poll::Ready(Err(end)) => return Some(end),
-                Poll::Pending => return None,
-            };
-            let item_bytes = item.as_bytes().len();
-            if why_no_credit.is_none()
-                && let Err(end) = self.ahead.check_room(item_bytes, expected)
-            {
-                return Some(Err(end));
-            }
-            let held = self.held.another(item.memory_bytes());
-            self.next = Some((item, held));
-        }
-
-        let why = why_no_credit?;
-        let message = format!("the `credit` is used up, and {why}");
-        Some(Err(Status::resource_exhausted(message)))
-    }
-
-    /// Whether it has begun to look for an item without credit, or begins now; otherwise it is woken for that later.
-    fn may_look(&mut self, credit: &Arc<Credit>) -> bool {
-        if self.looking.is_none() {
-            self.looking = self.ahead.begin(self.item_bytes_last);
-            self.place = match self.looking {
-                Some(_) => None,
-                None => Some(self.ahead.wait(self.item_bytes_last, credit)),
-            };
-        }
-
-        self.looking.is_some()
     }
 }
 
