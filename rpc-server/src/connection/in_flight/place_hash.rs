@@ -10,7 +10,7 @@ static KEYS: LazyLock<[u64; 2]> = LazyLock::new(|| {
     [random.hash_one(0), random.hash_one(1) | 1]
 });
 
-/// Hashes places by a multiplication each. SipHash, which std uses, costs ten times as much.
+/// Hashes places by a multiplication each. `SipHash`, which std uses, costs ten times as much.
 #[derive(Debug, Clone)]
 pub(super) struct PlaceHash {
     keys: [u64; 2],
