@@ -69,13 +69,14 @@ impl Member {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         match &mut *lock(&self.group.state) {
             State::Ended(outcome) => return Poll::Ready(outcome.clone().map(|()| self.seq)),
-            State::Waiting(wakers) => match self.place {
-                Some(place) => wakers[place].clone_from(cx.waker()),
-                None => {
+            State::Waiting(wakers) => {
+                if let Some(place) = self.place {
+                    wakers[place].clone_from(cx.waker());
+                } else {
                     self.place = Some(wakers.len());
                     wakers.push(cx.waker().clone());
                 }
-            },
+            }
         }
         Poll::Pending
     }
@@ -125,7 +126,7 @@ impl GroupEnd {
     fn end(&self, outcome: Result<(), StoreError>) {
         let wakers = match &mut *lock(&self.group.state) {
             State::Ended(_) => return,
-            state => std::mem::replace(state, State::Ended(outcome)),
+            state @ State::Waiting(_) => std::mem::replace(state, State::Ended(outcome)),
         };
 
         if let State::Waiting(wakers) = wakers {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::gateway::claimed::message;
-use crate::message::{Class, MessageId, Parts};
+use crate::message::Parts;
 use crate::outcome::RuleClass;
 use crate::testing::{CountingGateway, Mode};
 
