@@ -2,7 +2,6 @@
 
 mod abort;
 mod parked;
-mod place_hash;
 #[cfg(test)]
 mod tests;
 

@@ -4,17 +4,17 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use futures::future::{AbortHandle, Abortable};
 use futures::stream::{FuturesUnordered, SelectAll};
 
-use super::place_hash::PlaceHash;
 use crate::connection::ahead::Ahead;
 use crate::connection::call::{Call, ReplyOrder, Terms};
 use crate::connection::credit::Credit;
 use crate::connection::stream::StreamCall;
 
-/// The calls that have begun, by their places.
-pub(super) type Handles = HashMap<ReplyOrder, Handle, PlaceHash>;
+/// The calls that have begun, by their places. `SipHash`, which std uses, costs several times as much.
+pub(super) type Handles = HashMap<ReplyOrder, Handle, RandomState>;
 
 /// The largest table that a thread keeps, by its places: one for the calls that a connection may have in flight by default.
 const KEPT_CALLS_MAX: usize = 2048;
