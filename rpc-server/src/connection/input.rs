@@ -38,7 +38,7 @@ pub(super) enum Filled {
     Scratch(usize),
     /// In the input itself.
     Own,
-    /// In a long line that has not come to its end, so that there is nothing to execute.
+    /// In a long line that has not come to its end, and may never do, so that there is nothing to execute.
     Part,
 }
 
@@ -183,8 +183,9 @@ impl Input {
             (read.len(), has_line_end(read))
         };
 
-        // A line that is too long is executed, too, and so is the part of one at the end of the stream.
-        let is_whole = has_end || bytes == 0 || held + bytes > limits.line_bytes_max;
+        // A line that is too long is executed, too. The part of one at the end of the stream is not: it would be put
+        // together only to be refused.
+        let is_whole = has_end || held + bytes > limits.line_bytes_max;
         let filled = match is_whole {
             true => Filled::Own,
             false => Filled::Part,

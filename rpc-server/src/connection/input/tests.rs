@@ -98,6 +98,21 @@ async fn room_is_given_back_for_want_of_memory_and_with_a_short_rest() {
 }
 
 #[tokio::test]
+async fn a_line_without_its_end_is_not_put_together_at_the_end_of_the_stream() {
+    let (line, mut input) = (line(), Input::default());
+    let mut rest = &line[..200_000];
+    while !rest.is_empty() {
+        read(&mut input, &mut rest, ENOUGH).await;
+    }
+    let begun = input.bytes().len();
+    assert!(begun < 200_000, "it is in pieces");
+
+    assert_eq!(read(&mut input, &mut rest, ENOUGH).await, Filled::Part);
+    assert_eq!(input.bytes().len(), begun);
+    assert_eq!(input.len(), 200_000);
+}
+
+#[tokio::test]
 async fn the_buffer_stays_with_the_thread_also_for_lines_as_long_as_they_may_be() {
     let mut longest = vec![b'a'; ENOUGH.line_bytes_max];
     longest.push(b'\n');
