@@ -37,6 +37,10 @@ where
                     encode_beginning(self.output.buffer(), terms.place.id());
                     continue;
                 }
+                StreamStep::Looked(time) => {
+                    self.clock.spend(time, &self.host.crowd);
+                    continue;
+                }
                 StreamStep::Items { items, bytes, time } => {
                     self.clock.spend(time, &self.host.crowd);
                     if let Err(refusal) = self.afford(bytes) {

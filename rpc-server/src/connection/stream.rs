@@ -123,10 +123,21 @@ impl StreamCall {
             Some(Err(status))
         });
 
-        let Taken { items, bytes, time } = taken;
+        let Taken {
+            items,
+            bytes,
+            mut time,
+            has_looked,
+        } = taken;
+        if has_looked {
+            time.look();
+        }
         if !items.is_empty() {
             self.items_last = items.len();
             return Poll::Ready(StreamStep::Items { items, bytes, time });
+        }
+        if has_looked {
+            return Poll::Ready(StreamStep::Looked(time));
         }
         match self.end.take() {
             Some(end) => Poll::Ready(StreamStep::End(end)),
@@ -160,7 +171,7 @@ impl StreamCall {
             }
 
             if credit == Some(0) {
-                break self.look_ahead(cx);
+                break self.look_ahead(cx, &mut taken.has_looked);
             }
             let item = match self.poll_item(cx) {
                 Poll::Ready(Ok(item)) => item,

@@ -157,7 +157,7 @@ fn run_streams(calls: &mut InFlight, peer: &Peer) -> Streamed {
             Poll::Ready(Some((_, StreamStep::Items { items, .. }))) => {
                 streamed.items += items.len();
             }
-            Poll::Ready(Some((_, StreamStep::Begun))) => {}
+            Poll::Ready(Some((_, StreamStep::Begun | StreamStep::Looked(_)))) => {}
             Poll::Ready(Some((terms, StreamStep::End(end)))) => {
                 calls.vacate(terms.place);
                 match end {
@@ -209,6 +209,22 @@ fn streams_without_credit_have_items_ready_as_far_as_their_connection_has_room()
     };
     assert_eq!(run_streams(&mut calls, &peer), rest);
     assert_eq!(peer.held_bytes(), 0);
+}
+
+#[test]
+fn each_look_of_a_stream_without_credit_is_a_step_whose_time_counts() {
+    let (mut calls, peer) = (InFlight::default(), peer());
+    add_streams(&mut calls, &peer, 1..=3, ready(()));
+
+    let mut context = Context::from_waker(Waker::noop());
+    for stream in 1..=3 {
+        let step = calls.poll_stream(&mut context);
+        let Poll::Ready(Some((_, StreamStep::Looked(time)))) = step else {
+            panic!("the item of stream {stream} was found in the turn of another one");
+        };
+        assert!(time.now > time.begun);
+    }
+    assert!(calls.poll_stream(&mut context).is_pending());
 }
 
 #[test]

@@ -12,7 +12,11 @@ use crate::connection::credit::Credit;
 impl StreamCall {
     /// Looks for an item for which there is no credit, and keeps it. A stream may not wait for ever for credit that cannot
     /// come: then this is its end.
-    pub(super) fn look_ahead(&mut self, cx: &mut Context<'_>) -> Option<Result<(), Status>> {
+    pub(super) fn look_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        has_looked: &mut bool,
+    ) -> Option<Result<(), Status>> {
         let credit = Arc::clone(self.credit.as_ref()?);
         credit.wait(cx.waker());
 
@@ -27,10 +31,13 @@ impl StreamCall {
             }
 
             let expected = self.looking.as_ref().map_or(0, Looking::bytes);
-            let item = match self.poll_item(cx) {
-                Poll::Ready(Ok(item)) => item.into_compact(),
-                Poll::Ready(Err(end)) => return Some(end),
-                Poll::Pending => return None,
+            let Poll::Ready(found) = self.poll_item(cx) else {
+                return None;
+            };
+            *has_looked = true;
+            let item = match found {
+                Ok(item) => item.into_compact(),
+                Err(end) => return Some(end),
             };
             let item_bytes = item.as_bytes().len();
             if why_no_credit.is_none()

@@ -10,6 +10,8 @@ pub(super) struct Taken {
     pub(super) items: Vec<RawJson<'static>>,
     pub(super) bytes: usize,
     pub(super) time: StepTime,
+    /// Whether the stream has looked for an item without credit, and found one or its end: that takes time as well.
+    pub(super) has_looked: bool,
 }
 
 /// The time that a step takes.
@@ -24,6 +26,8 @@ pub(in crate::connection) struct StepTime {
 pub(in crate::connection) enum StreamStep {
     /// It has begun, and waits for its first item.
     Begun,
+    /// No line: it has looked for an item without credit, which took this time.
+    Looked(StepTime),
     /// One item or more, and the number of their bytes.
     Items {
         items: Vec<RawJson<'static>>,
@@ -40,6 +44,7 @@ impl Taken {
             items: Vec::new(),
             bytes: 0,
             time: StepTime { begun, now: begun },
+            has_looked: false,
         }
     }
 }
