@@ -12,6 +12,7 @@ mod print;
 mod tests;
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -35,6 +36,10 @@ pub use load::{Loaded, Overrides};
 
 /// The longest wait of a read of the log.
 const WAIT_MAX: Duration = Duration::from_secs(25);
+
+/// Reads that look through the files of the log at the same time on a machine with a single core: while one of them
+/// waits for the disk, another one goes on.
+const SCANS_MIN: usize = 2;
 
 /// In `listen`, the sockets that were handed over.
 pub(crate) const INHERITED: &str = "inherited";
@@ -271,7 +276,8 @@ pub struct LogSettings {
     /// repetition of their appends is refused with code 9.
     pub dedup_bytes_max: usize,
     /// Maximum number of reads that look through the files at the same time, in threads of
-    /// `blocking.threads_max`. Further ones wait for their turn, and connections take turns.
+    /// `blocking.threads_max`. Further ones wait for their turn, and connections take turns. 0: one for each core, and
+    /// at least two. With more, they take the cores from the threads that serve connections.
     pub scans_max: usize,
 }
 
@@ -290,7 +296,7 @@ impl Default for LogSettings {
             fsync: true,
             dedup_age_s: 600,
             dedup_bytes_max: 64 << 20,
-            scans_max: 8,
+            scans_max: 0,
         }
     }
 }
@@ -305,7 +311,6 @@ impl LogSettings {
             ("log.segment_bytes", self.segment_bytes),
             ("log.queue_bytes_max", self.queue_bytes_max as u64),
             ("log.emit_queue_bytes_max", self.emit_queue_bytes_max as u64),
-            ("log.scans_max", self.scans_max as u64),
         ])
     }
 
@@ -333,7 +338,11 @@ impl LogSettings {
             fsync: self.fsync,
             dedup_age: Duration::from_secs(self.dedup_age_s),
             dedup_bytes_max: self.dedup_bytes_max,
-            scans_max: self.scans_max,
+            scans_max: match self.scans_max {
+                0 => thread::available_parallelism()
+                    .map_or(SCANS_MIN, |cores| cores.get().max(SCANS_MIN)),
+                most => most,
+            },
             wait_max: WAIT_MAX,
         }
     }

@@ -597,3 +597,20 @@ fn a_read_of_the_log_waits_less_than_its_call_may_take() {
     assert_eq!(wait_max(6_000), 5_000);
     assert_eq!(wait_max(600_000), 25_000);
 }
+
+#[test]
+fn there_are_as_many_threads_for_scans_as_cores_unless_the_number_is_set() {
+    let scans_max = |scans_max| {
+        LogSettings {
+            scans_max,
+            ..LogSettings::default()
+        }
+        .store()
+        .scans_max
+    };
+    let cores = std::thread::available_parallelism().unwrap().get();
+
+    assert_eq!(LogSettings::default().scans_max, 0);
+    assert_eq!(scans_max(0), cores.max(2));
+    assert_eq!(scans_max(1), 1);
+}
