@@ -1,7 +1,7 @@
-//! The hot path of one side alone, for counting instructions: `hot_path SIDE CALLS`, where the side is `server` or
-//! `client`, and `typed-server` or `typed-client` for the same command as a method of a service. With
-//! `stream-server` and `stream-client` they are the items of a stream, with `http-server` and `axum-server` calls over
-//! HTTP.
+//! The hot path of one side alone, for counting instructions: `hot_path SIDE CALLS [BYTES]`, where the side is `server`
+//! or `client`, and `typed-server` or `typed-client` for the same command as a method of a service. Their params have
+//! about so many BYTES, or as few as there may be. With `stream-server` and `stream-client` they are the items of a
+//! stream, with `http-server` and `axum-server` calls over HTTP.
 //!
 //! The other side is a byte stream in memory that does as little as it can. `.ci/instructions` runs
 //! this under valgrind with two numbers of calls and divides the difference.
@@ -34,6 +34,10 @@ fn main() -> Result<()> {
         .next()
         .and_then(|n| n.parse().ok())
         .context("how many calls?")?;
+    let entry = Entry::of(match arguments.next() {
+        Some(bytes) => bytes.parse().context("how many bytes?")?,
+        None => 0,
+    });
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,17 +45,17 @@ fn main() -> Result<()> {
 
     runtime.block_on(async {
         match side.as_str() {
-            "server" => server(plain_router()?, calls / IN_FLIGHT).await,
-            "typed-server" => server(typed_router()?, calls / IN_FLIGHT).await,
-            "client" => client(plain_calls, calls / IN_FLIGHT).await,
-            "typed-client" => client(typed_calls, calls / IN_FLIGHT).await,
+            "server" => server(plain_router()?, &entry, calls / IN_FLIGHT).await,
+            "typed-server" => server(typed_router()?, &entry, calls / IN_FLIGHT).await,
+            "client" => client(plain_calls, &entry, calls / IN_FLIGHT).await,
+            "typed-client" => client(typed_calls, &entry, calls / IN_FLIGHT).await,
             "stream-server" => stream::server(calls).await,
             "stream-client" => stream::client(calls).await,
             "http-server" => http::ours(calls).await,
             "axum-server" => http::axum(calls).await,
             _ => anyhow::bail!(
                 "usage: hot_path server|typed-server|stream-server|http-server|axum-server|client|typed-client|\
-                 stream-client CALLS"
+                 stream-client CALLS [BYTES]"
             ),
         }
     })
@@ -60,6 +64,8 @@ fn main() -> Result<()> {
 /// The server reads requests that are there already; what it writes is counted.
 struct Requests {
     batch: Vec<u8>,
+    /// How much of a batch has been read.
+    read: usize,
     batches: u64,
 }
 
@@ -68,8 +74,14 @@ static REPLY_BYTES: AtomicU64 = AtomicU64::new(0);
 impl Far for Requests {
     fn give(&mut self, buf: &mut ReadBuf<'_>) -> Poll<()> {
         if self.batches > 0 {
-            self.batches -= 1;
-            buf.put_slice(&self.batch);
+            let rest = &self.batch[self.read..];
+            let length = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..length]);
+            self.read += length;
+        }
+        if self.read == self.batch.len() {
+            self.read = 0;
+            self.batches = self.batches.saturating_sub(1);
         }
 
         Poll::Ready(())
@@ -109,11 +121,11 @@ fn typed_router() -> Result<Router> {
     Ok(Router::new().serve(LogsServer(Counter::default()))?)
 }
 
-async fn server<S>(router: Router<S>, batches: u64) -> Result<()>
+async fn server<S>(router: Router<S>, entry: &Entry, batches: u64) -> Result<()>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let params = serde_json::to_string(&Entry::of(0))?;
+    let params = serde_json::to_string(entry)?;
     let mut batch = String::new();
     for n in 0..IN_FLIGHT {
         // Ids like the client's.
@@ -127,6 +139,7 @@ where
     let server = Server::builder().router(router).bind().await?;
     let requests = Requests {
         batch: batch.into_bytes(),
+        read: 0,
         batches,
     };
     let connection = Near::of(requests);
@@ -178,29 +191,33 @@ impl Far for Echo {
 }
 
 /// `calls` makes one caller's calls, one after another.
-async fn client<F>(calls: impl Fn(Client, u64) -> F, calls_each: u64) -> Result<()>
+async fn client<F>(
+    calls: impl Fn(Client, Entry, u64) -> F,
+    entry: &Entry,
+    calls_each: u64,
+) -> Result<()>
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {
     let client = Client::over(Near::of(Echo::default()), "memory", Config::default());
 
-    let callers = (0..IN_FLIGHT).map(|_| tokio::spawn(calls(client.clone(), calls_each)));
+    let callers =
+        (0..IN_FLIGHT).map(|_| tokio::spawn(calls(client.clone(), entry.clone(), calls_each)));
     for caller in futures::future::join_all(callers).await {
         caller??;
     }
     Ok(())
 }
 
-async fn plain_calls(client: Client, count: u64) -> Result<()> {
-    let entry = Entry::of(0);
+async fn plain_calls(client: Client, entry: Entry, count: u64) -> Result<()> {
     for _ in 0..count {
         check(client.call(LOG, &entry).await?)?;
     }
     Ok(())
 }
 
-async fn typed_calls(client: Client, count: u64) -> Result<()> {
-    let (client, entry) = (LogsClient::new(client), Entry::of(0));
+async fn typed_calls(client: Client, entry: Entry, count: u64) -> Result<()> {
+    let client = LogsClient::new(client);
     for _ in 0..count {
         check(client.log(&entry).await?)?;
     }
