@@ -183,8 +183,7 @@ impl Input {
             (read.len(), has_line_end(read))
         };
 
-        // A line that is too long is executed, too. The part of one at the end of the stream is not: it would be put
-        // together only to be refused.
+        // A line that is too long is executed, too; the part of one at the end of the stream is only refused.
         let is_whole = has_end || held + bytes > limits.line_bytes_max;
         let filled = match is_whole {
             true => Filled::Own,
