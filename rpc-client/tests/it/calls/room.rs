@@ -128,7 +128,11 @@ async fn room_that_a_late_ordered_reply_makes_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_caller_that_waits_for_room_is_forgotten() {
-    let config = Config::default().with(|config| config.limits.in_flight_per_connection = 3);
+    let config = Config::default().with(|config| {
+        config.limits.in_flight_per_connection = 3;
+        // On a busy machine a call may wait for long; one that is forgotten waits for all of this.
+        config.timeouts.call_timeout_ms = 60_000;
+    });
     let (client, _server) = pair(Seen::default(), config).await;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..32u64 {
