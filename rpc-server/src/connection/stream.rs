@@ -35,6 +35,9 @@ const BYTES_PER_STEP: usize = 32 * 1024;
 /// items take long does not take many of them.
 const STEP_TIME: Duration = Duration::from_micros(100);
 
+/// Time from which on a look for an item without credit is a step of its own.
+const LOOK_TIME: Duration = Duration::from_micros(5);
+
 /// What holds for a stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StreamRules {
@@ -129,14 +132,12 @@ impl StreamCall {
             mut time,
             has_looked,
         } = taken;
-        if has_looked {
-            time.look();
-        }
+        let has_taken_time = has_looked && time.look() >= LOOK_TIME;
         if !items.is_empty() {
             self.items_last = items.len();
             return Poll::Ready(StreamStep::Items { items, bytes, time });
         }
-        if has_looked {
+        if has_taken_time {
             return Poll::Ready(StreamStep::Looked(time));
         }
         match self.end.take() {
