@@ -73,7 +73,7 @@ impl Input {
     }
 
     /// Puts a line in pieces together.
-    fn join(&mut self) {
+    pub(super) fn join(&mut self) {
         if let Some(mut pieces) = self.pieces.take() {
             // The thread's buffer is as large as most lines may be, and has room for the next one, if that is a bit longer.
             let len = self.bytes.len() + pieces.len();

@@ -192,6 +192,10 @@ where
             self.session.enter(Phase::Finishing, None);
         } else {
             self.session.stats.bad_frame();
+            // As a rule the id comes first, so that a long line need not be put together.
+            if id_of_part(self.input.bytes()).is_none() {
+                self.input.join();
+            }
             self.refuse_part(&Status::invalid_argument(
                 "the stream ended in the middle of a line; a frame ends with \\n",
             ));

@@ -35,9 +35,6 @@ const BYTES_PER_STEP: usize = 32 * 1024;
 /// items take long does not take many of them.
 const STEP_TIME: Duration = Duration::from_micros(100);
 
-/// Time from which on a look for an item without credit is a step of its own.
-const LOOK_TIME: Duration = Duration::from_micros(5);
-
 /// What holds for a stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StreamRules {
@@ -63,6 +60,8 @@ pub(super) struct StreamCall {
     looking: Option<Looking>,
     /// It waits for its turn to do so.
     place: Option<Place>,
+    /// It has looked without credit in this step, and found an item or its end: that takes time as well.
+    has_looked: bool,
     item_bytes_last: Option<usize>,
     timeout: Option<Pin<Box<Sleep>>>,
     has_ended: bool,
@@ -91,6 +90,7 @@ impl StreamCall {
             credit,
             ahead,
             looking: None,
+            has_looked: false,
             place: None,
             item_bytes_last: None,
             timeout: terms
@@ -130,14 +130,15 @@ impl StreamCall {
             items,
             bytes,
             mut time,
-            has_looked,
         } = taken;
-        let has_taken_time = has_looked && time.look() >= LOOK_TIME;
+        let has_looked = std::mem::take(&mut self.has_looked);
         if !items.is_empty() {
             self.items_last = items.len();
             return Poll::Ready(StreamStep::Items { items, bytes, time });
         }
-        if has_taken_time {
+        // Behind items, the next step begins with a look at the time.
+        if has_looked {
+            time.look();
             return Poll::Ready(StreamStep::Looked(time));
         }
         match self.end.take() {
@@ -172,7 +173,7 @@ impl StreamCall {
             }
 
             if credit == Some(0) {
-                break self.look_ahead(cx, &mut taken.has_looked);
+                break self.look_ahead(cx);
             }
             let item = match self.poll_item(cx) {
                 Poll::Ready(Ok(item)) => item,

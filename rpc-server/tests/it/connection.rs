@@ -15,6 +15,28 @@ use crate::rig::{ECHO, HOLD, Rig, SLEEP, filled};
 use crate::support::{Client, TestServer, call, settle};
 
 #[tokio::test(start_paused = true)]
+async fn a_long_line_that_ends_with_the_stream_is_answered_with_its_id_wherever_that_stands() {
+    let rig = Rig::new();
+    let server = TestServer::start(rig.router()).await;
+    let long = "x".repeat(300_000);
+
+    for (line, id) in [
+        (format!("{{\"id\":7,\"cmdid\":0,\"params\":\"{long}"), "7"),
+        (format!("{{\"params\":\"{long}\",\"id\":8,\"cmdid\":"), "8"),
+    ] {
+        let mut client = server.connect();
+        client.send(line).await;
+        client.half_close().await;
+        let reply = client.read_to_end().await;
+        assert!(
+            reply.starts_with(&format!("{{\"id\":{id},\"code\":3,")),
+            "{reply}"
+        );
+        assert!(reply.contains("in the middle of a line"), "{reply}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_ends_its_side_gets_every_reply_and_then_the_end() {
     let rig = Rig::new();
     let server = TestServer::start(rig.router()).await;

@@ -1,7 +1,7 @@
 //! The hot path of one side alone, for counting instructions: `hot_path SIDE CALLS [BYTES]`, where the side is `server`
-//! or `client`, and `typed-server` or `typed-client` for the same command as a method of a service. Their params have about
-//! this number of BYTES, or as few as there may be. With `stream-server` and `stream-client` they are the items of a
-//! stream, with `http-server` and `axum-server` calls over HTTP.
+//! or `client`, and `typed-server` or `typed-client` for the same command as a method of a service; their params have
+//! about BYTES bytes, and 176 at least. With `stream-server` and `stream-client` they are the items of a stream, with
+//! `http-server` and `axum-server` calls over HTTP; these take no BYTES.
 //!
 //! The other side is a byte stream in memory that does as little as it can. `.ci/instructions` runs
 //! this under valgrind with two numbers of calls and divides the difference.

@@ -11,6 +11,7 @@ mod print;
 #[cfg(all(test, feature = "program"))]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -37,9 +38,9 @@ pub use load::{Loaded, Overrides};
 /// The longest wait of a read of the log.
 const WAIT_MAX: Duration = Duration::from_secs(25);
 
-/// Reads that look through the files of the log at the same time on a machine with a single core: while one of them
-/// waits for the disk, another one goes on.
-const SCANS_MIN: usize = 2;
+/// Reads that look through the files of the log at the same time, on small and on large machines: while one of them
+/// waits for the disk, another one goes on, and most threads for blocking work are left to others.
+const SCANS: RangeInclusive<usize> = 2..=8;
 
 /// In `listen`, the sockets that were handed over.
 pub(crate) const INHERITED: &str = "inherited";
@@ -276,8 +277,8 @@ pub struct LogSettings {
     /// repetition of their appends is refused with code 9.
     pub dedup_bytes_max: usize,
     /// Maximum number of reads that look through the files at the same time, in threads of
-    /// `blocking.threads_max`. Further ones wait for their turn, and connections take turns. 0: one for each core, and
-    /// at least two. With more, they take the cores from the threads that serve connections.
+    /// `blocking.threads_max`. Further ones wait for their turn, and connections take turns. 0: one for each core, but
+    /// at least 2 and at most 8. More than there are cores take processor time from the threads that serve connections.
     pub scans_max: usize,
 }
 
@@ -339,8 +340,9 @@ impl LogSettings {
             dedup_age: Duration::from_secs(self.dedup_age_s),
             dedup_bytes_max: self.dedup_bytes_max,
             scans_max: match self.scans_max {
-                0 => thread::available_parallelism()
-                    .map_or(SCANS_MIN, |cores| cores.get().max(SCANS_MIN)),
+                0 => thread::available_parallelism().map_or(*SCANS.start(), |cores| {
+                    cores.get().clamp(*SCANS.start(), *SCANS.end())
+                }),
                 most => most,
             },
             wait_max: WAIT_MAX,

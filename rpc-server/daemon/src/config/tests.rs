@@ -611,6 +611,6 @@ fn there_are_as_many_threads_for_scans_as_cores_unless_the_number_is_set() {
     let cores = std::thread::available_parallelism().unwrap().get();
 
     assert_eq!(LogSettings::default().scans_max, 0);
-    assert_eq!(scans_max(0), cores.max(2));
+    assert_eq!(scans_max(0), cores.clamp(2, 8));
     assert_eq!(scans_max(1), 1);
 }

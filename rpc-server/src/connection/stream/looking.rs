@@ -12,11 +12,7 @@ use crate::connection::credit::Credit;
 impl StreamCall {
     /// Looks for an item for which there is no credit, and keeps it. A stream may not wait for ever for credit that cannot
     /// come: then this is its end.
-    pub(super) fn look_ahead(
-        &mut self,
-        cx: &mut Context<'_>,
-        has_looked: &mut bool,
-    ) -> Option<Result<(), Status>> {
+    pub(super) fn look_ahead(&mut self, cx: &mut Context<'_>) -> Option<Result<(), Status>> {
         let credit = Arc::clone(self.credit.as_ref()?);
         credit.wait(cx.waker());
 
@@ -34,7 +30,7 @@ impl StreamCall {
             let Poll::Ready(found) = self.poll_item(cx) else {
                 return None;
             };
-            *has_looked = true;
+            self.has_looked = true;
             let item = match found {
                 Ok(item) => item.into_compact(),
                 Err(end) => return Some(end),

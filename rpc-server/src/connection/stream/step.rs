@@ -10,8 +10,6 @@ pub(super) struct Taken {
     pub(super) items: Vec<RawJson<'static>>,
     pub(super) bytes: usize,
     pub(super) time: StepTime,
-    /// Whether the stream has looked for an item without credit, and found one or its end: that takes time as well.
-    pub(super) has_looked: bool,
 }
 
 /// The time that a step takes.
@@ -44,7 +42,6 @@ impl Taken {
             items: Vec::new(),
             bytes: 0,
             time: StepTime { begun, now: begun },
-            has_looked: false,
         }
     }
 }
