@@ -54,6 +54,9 @@ def main():
                     line = json.dumps(expected).encode()
                     put(out / "envelope", b"\1" + line)
                     put(out / "client", bytes([0, 0, 0, 0, 1, 8, len(line) & 255]) + line)
+    entry = '{"level":"info","service":"s","message":"a\\u0062 \\"c\\"","ts":7,"trace":"t","fields":{"a":1.5}}'
+    for params in (entry, f'{{"entries":[{entry}]}}', f'{{"producer":"p", "batch":1, "entries":[{entry}]}}'):
+        put(out / "envelope", b"\0" + f'{{"cmdid":1001,"params":{params}}}'.encode())
     # One call of each command in each way, then what goes wrong around it.
     for kind in range(6):
         for command in range(7):

@@ -3,6 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use rpc_core::RawJson;
+use rpc_core::api::log::{self, AppendBatch, AppendRef, Emit};
 use rpc_core::frame::{
     BadFrameKind, BadReply, FromServer, Request, encode_request, fast, id_of_part,
 };
@@ -74,7 +76,36 @@ fn request(line: &[u8]) {
         }
     }
 
+    if let Ok(request) = &decoded {
+        usual_entries(&request.params);
+    }
     let _ = id_of_part(&line[..line.len() / 2]);
+}
+
+/// Entries in the usual form are those that serde reads.
+fn usual_entries(params: &RawJson<'_>) {
+    if let Some(entry) = params.read_by(log::fast::entry) {
+        let by_serde = params.decode_borrowed::<AppendRef<'_>>();
+        assert_eq!(entry, by_serde.expect("a usual entry is one"));
+    }
+
+    let mut found = Vec::new();
+    let emitted = params.read_by(|text| log::fast::emit(text, |entry| found.push(entry.clone())));
+    if emitted.is_some() {
+        let by_serde = params.decode::<Emit>().expect("a usual emit is one");
+        let entries = by_serde.entries.iter().map(AppendRef::from);
+        assert!(entries.eq(found));
+    }
+
+    let mut found = Vec::new();
+    let batch = params.read_by(|text| log::fast::batch(text, |entry| found.push(entry.clone())));
+    if let Some((producer, number)) = batch {
+        let by_serde = params.decode::<AppendBatch>();
+        let by_serde = by_serde.expect("a usual batch is one");
+        assert_eq!((&*producer, number), (&*by_serde.producer, by_serde.batch));
+        let entries = by_serde.entries.iter().map(AppendRef::from);
+        assert!(entries.eq(found));
+    }
 }
 
 fn check(request: &Request<'_>, fields: &judge::Fields<'_>) {

@@ -18,6 +18,7 @@ pub use encode::{
     RequestEncoder, encode_cancel, encode_credit, encode_failure, encode_item, encode_items,
     encode_notice, encode_reply, encode_request, encode_timing,
 };
+pub(crate) use json::scan::Scanner;
 pub use json::{ByName, InvalidJson, RawJson};
 pub use message::{
     Body, CmdId, FromServer, ID_MAX, Item, ItemStream, Meta, Outcome, PROTOCOL_VERSION, Reply,

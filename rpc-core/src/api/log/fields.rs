@@ -125,7 +125,12 @@ impl<'de> Deserialize<'de> for Fields {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldsRef<'a>(Cow<'a, str>);
 
-impl FieldsRef<'_> {
+impl<'a> FieldsRef<'a> {
+    /// Reads text that is one JSON value.
+    pub(super) fn read(text: &'a str) -> Result<Self, Error> {
+        checked(text).map(Self)
+    }
+
     /// The JSON text, on one line.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -142,7 +147,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for FieldsRef<'a> {
     /// Refuses what [`Fields`] refuse, for the same reasons.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
-        checked(raw.get()).map(Self).map_err(D::Error::custom)
+        Self::read(raw.get()).map_err(D::Error::custom)
     }
 }
 

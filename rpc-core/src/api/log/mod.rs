@@ -3,6 +3,8 @@
 mod batch;
 mod emit;
 mod entry;
+#[doc(hidden)]
+pub mod fast;
 mod fields;
 mod read;
 mod service;

@@ -56,9 +56,24 @@ impl<'a> Unverified<'a> {
     /// A type that takes the whole text has found it to be one JSON value.
     pub(crate) fn decode<T: Deserialize<'a>>(&self) -> Result<T, serde_json::Error> {
         let decoded = by_name::decode(self.text);
-        if decoded.is_ok() && self.verdict.load(Ordering::Relaxed) == Self::OPEN {
-            self.verdict.store(Self::SOUND, Ordering::Relaxed);
+        if decoded.is_ok() {
+            self.note_sound();
         }
         decoded
+    }
+
+    /// As [`decode`](Self::decode), by a reader that takes the whole text.
+    pub(crate) fn read_by<T>(&self, read: impl FnOnce(&'a str) -> Option<T>) -> Option<T> {
+        let value = read(self.text);
+        if value.is_some() {
+            self.note_sound();
+        }
+        value
+    }
+
+    fn note_sound(&self) {
+        if self.verdict.load(Ordering::Relaxed) == Self::OPEN {
+            self.verdict.store(Self::SOUND, Ordering::Relaxed);
+        }
     }
 }

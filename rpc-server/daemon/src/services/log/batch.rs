@@ -26,7 +26,14 @@ pub(super) struct SentBatch {
 
 impl FromRequest<Arc<dyn LogEngine>> for SentBatch {
     fn from_request(request: &Request<'_>, store: &Arc<dyn LogEngine>) -> Result<Self, Status> {
-        let mut sent: Self = request.params.decode().map_err(|_| mistake_in(request))?;
+        let mut sent = match request.params.read_by(NewBatch::read) {
+            Some((producer, batch, entries)) => Self {
+                producer,
+                batch,
+                entries,
+            },
+            None => request.params.decode().map_err(|_| mistake_in(request))?,
+        };
 
         // Only then, since the hash of the text costs more than all else.
         if store.has_other_batch(&sent.producer, sent.batch, &sent.entries) {

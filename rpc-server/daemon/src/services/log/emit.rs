@@ -21,6 +21,9 @@ impl<S> FromRequest<S> for Emitted {
             entries: NewEntries,
         }
 
+        if let Some(entries) = request.params.read_by(NewEntries::read) {
+            return Ok(Self(entries));
+        }
         if let Ok(Several { entries }) = request.params.decode() {
             return Ok(Self(entries));
         }

@@ -9,7 +9,7 @@ mod status;
 use std::sync::Arc;
 
 use rpc_core::api::log::{
-    APPEND, APPEND_BATCH, AppendRef, Appended, EMIT, FLUSH, LogService, READ, STATS, TAIL,
+    APPEND, APPEND_BATCH, Append, Appended, EMIT, FLUSH, LogService, READ, STATS, TAIL,
 };
 use rpc_core::{CmdId, Descriptor, HeldBytes, Peer, Status};
 
@@ -18,7 +18,6 @@ use rpc_server::layers::KeyedCall;
 use rpc_server::{
     FromRequest, Params, Request, Route, RouteError, Router, ServerHandle, ServiceHealth, State,
 };
-use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 
 /// The name of the service.
@@ -84,7 +83,7 @@ fn set_health(server: &ServerHandle, health: ServiceHealth) {
 async fn append(
     State(store): State<Arc<dyn LogEngine>>,
     Keyed(call): Keyed,
-    Params(SentEntry(entry)): Params<SentEntry>,
+    SentEntry(entry): SentEntry,
 ) -> Result<Appended, Status> {
     let synced = store.is_synced();
     let Some(call) = call else {
@@ -122,9 +121,13 @@ impl<S> FromRequest<S> for Connection {
 /// The entry of the params, as the line that it becomes.
 struct SentEntry(NewEntries);
 
-impl<'de> Deserialize<'de> for SentEntry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let entry = AppendRef::deserialize(deserializer)?;
+impl<S> FromRequest<S> for SentEntry {
+    fn from_request(request: &Request<'_>, state: &S) -> Result<Self, Status> {
+        if let Some(entry) = request.params.read_by(NewEntries::read_one) {
+            return Ok(Self(entry));
+        }
+
+        let Params(entry) = Params::<Append>::from_request(request, state)?;
         Ok(Self(NewEntries::from(&entry)))
     }
 }

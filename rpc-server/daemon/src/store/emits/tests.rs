@@ -324,7 +324,9 @@ fn drops_are_told_again_where_the_entry_that_tells_of_them_was_not_written() {
     };
 
     // The queue is full.
-    let waits = queue.push(&NewEntries::from(&entry("b", "m"))).unwrap();
+    let waits = queue
+        .push(&NewEntries::from(&entry("b", "m")).received_at(0))
+        .unwrap();
     tell();
     let batch = take();
     assert!(!tells(&batch));

@@ -1,10 +1,10 @@
 //! Entries as a batch, told from others by their hash.
 
-use rpc_core::api::log::{Append, AppendRef};
+use rpc_core::api::log::{Append, AppendRef, fast};
 use serde::de::{Deserialize, Deserializer};
 
 use super::super::repeats::{BatchOf, EntriesHash, text_hash};
-use super::{Each, NewEntries};
+use super::{Each, NewEntries, Source};
 
 /// Entries that are written together or not at all, once.
 #[derive(Debug, Clone, Default)]
@@ -23,9 +23,16 @@ impl NewBatch {
         }
     }
 
-    fn push(&mut self, entry: &AppendRef<'_>) {
+    fn push(&mut self, entry: &AppendRef<'_>, source: Source) {
         self.hash.add(entry);
-        self.entries.push(entry);
+        self.entries.push(entry, source);
+    }
+
+    /// Reads the params of `append_batch` in their usual form: the producer, the number, and the entries.
+    pub(crate) fn read(params: &str) -> Option<(String, u64, Self)> {
+        let mut new = Self::empty();
+        let (producer, number) = fast::batch(params, |entry| new.push(entry, Source::Json))?;
+        Some((producer.into_owned(), number, new))
     }
 
     /// Number of entries.
@@ -58,7 +65,7 @@ impl From<&[Append]> for NewBatch {
     fn from(entries: &[Append]) -> Self {
         let mut new = Self::empty();
         for entry in entries {
-            new.push(&AppendRef::from(entry));
+            new.push(&AppendRef::from(entry), Source::Memory);
         }
         new
     }
@@ -68,7 +75,8 @@ impl<'de> Deserialize<'de> for NewBatch {
     /// Reads an array of entries.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut new = Self::empty();
-        deserializer.deserialize_seq(Each(|entry: &AppendRef<'de>| new.push(entry)))?;
+        deserializer
+            .deserialize_seq(Each(|entry: &AppendRef<'de>| new.push(entry, Source::Json)))?;
         Ok(new)
     }
 }

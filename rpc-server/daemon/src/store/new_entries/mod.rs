@@ -1,14 +1,14 @@
 //! Entries on their way to the queue, as the lines that they will be.
 
 mod batch;
+mod body;
 mod parts;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
-use rpc_core::RawJson;
-use rpc_core::api::log::{Append, AppendRef, FieldsRef, Level};
+use rpc_core::api::log::{Append, AppendRef, Level, fast};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::Serialize;
 
@@ -18,10 +18,8 @@ use super::lines::{LINE_END, WRITE_END};
 use super::repeats::KeyOf;
 
 pub(crate) use batch::NewBatch;
+use body::{Source, push, push_body};
 use parts::Parts;
-
-/// Bytes of a body beside its texts, about.
-const BODY_BYTES: usize = 64;
 
 /// The member with the time of receipt, up to its value.
 const RX: &[u8] = b",\"rx\":";
@@ -54,6 +52,9 @@ pub(super) enum FirstLine {
 #[derive(Debug, Clone, Copy)]
 struct NewEntry {
     body_bytes: usize,
+    /// The length of its line, once the time of receipt is known: with the newline, without its number and without what
+    /// the first line has besides.
+    line_bytes: usize,
     /// Its own time.
     ts: Option<u64>,
     level: Level,
@@ -70,14 +71,30 @@ impl NewEntries {
         }
     }
 
-    fn push(&mut self, entry: &AppendRef<'_>) {
+    /// Reads the params of `append` in their usual form, which costs less than by serde.
+    pub(crate) fn read_one(params: &str) -> Option<Self> {
+        let entry = fast::entry(params)?;
+        let mut new = Self::empty();
+        new.push(&entry, Source::Json);
+        Some(new)
+    }
+
+    /// Reads the params of `emit` in their usual form.
+    pub(crate) fn read(params: &str) -> Option<Self> {
+        let mut new = Self::empty();
+        fast::emit(params, |entry| new.push(entry, Source::Json))?;
+        Some(new)
+    }
+
+    fn push(&mut self, entry: &AppendRef<'_>, source: Source) {
         let parts = &mut self.parts;
         let before = parts.bodies.len();
-        push_body(&mut parts.bodies, entry);
+        push_body(&mut parts.bodies, entry, source);
 
         let service = parts.place_of(&entry.service);
         parts.entries.push(NewEntry {
             body_bytes: parts.bodies.len() - before,
+            line_bytes: 0,
             ts: entry.ts,
             level: entry.level,
             service,
@@ -101,22 +118,32 @@ impl NewEntries {
     /// Notes when they came, by which the lengths of their lines are known.
     pub(super) fn received_at(mut self, ms: u64) -> Self {
         self.received = ms;
+        self.parts.receipt.clear();
+        self.parts.receipt.extend_from_slice(RX);
+        push(&mut self.parts.receipt, &ms);
         self.add_up();
         self
     }
 
-    /// Adds up what each service has.
+    /// Adds up the lengths of the lines, and what each service has.
     fn add_up(&mut self) {
         let parts = &mut self.parts;
         for of in &mut parts.services {
             (of.entries, of.bytes) = (0, 0);
         }
 
+        let received = digits(self.received);
         let mut origin = parts.origin.len();
-        for entry in &parts.entries {
+        for entry in &mut parts.entries {
+            let times = match entry.ts {
+                Some(ts) => digits(ts) + RX.len() + received,
+                None => received,
+            };
+            entry.line_bytes = FRAME_BYTES + times + entry.body_bytes;
+
             let of = &mut parts.services[entry.service];
             of.entries += 1;
-            of.bytes += (entry.line_bytes(self.received) + std::mem::take(&mut origin)) as u64;
+            of.bytes += (entry.line_bytes + std::mem::take(&mut origin)) as u64;
         }
     }
 
@@ -133,7 +160,7 @@ impl NewEntries {
     pub(super) fn line_bytes(&self) -> impl Iterator<Item = usize> {
         let origins = std::iter::once(self.parts.origin.len()).chain(std::iter::repeat(0));
         let entries = self.parts.entries.iter().zip(origins);
-        entries.map(|(entry, origin)| entry.line_bytes(self.received) + origin)
+        entries.map(|(entry, origin)| entry.line_bytes + origin)
     }
 
     /// The service of each entry, with the length of its line.
@@ -199,8 +226,7 @@ impl NewEntries {
             lines.extend_from_slice(body);
             if entry.ts.is_some() {
                 // The clock of the caller may be wrong.
-                lines.extend_from_slice(RX);
-                push(lines, &self.received);
+                lines.extend_from_slice(&parts.receipt);
             }
             lines.extend_from_slice(std::mem::take(&mut origin));
             lines.extend_from_slice(match std::mem::take(&mut first_line) {
@@ -225,28 +251,9 @@ impl Drop for NewEntries {
     }
 }
 
-impl NewEntry {
-    /// The length of its line with the newline, without its number and without what the first line has besides.
-    fn line_bytes(&self, received: u64) -> usize {
-        let times = match self.ts {
-            Some(ts) => digits(ts) + RX.len() + digits(received),
-            None => digits(received),
-        };
-        FRAME_BYTES + times + self.body_bytes
-    }
-}
-
-impl From<&AppendRef<'_>> for NewEntries {
-    fn from(entry: &AppendRef<'_>) -> Self {
-        let mut new = Self::empty();
-        new.push(entry);
-        new
-    }
-}
-
 impl From<&Append> for NewEntries {
     fn from(entry: &Append) -> Self {
-        Self::from(&AppendRef::from(entry))
+        Self::from(std::slice::from_ref(entry))
     }
 }
 
@@ -254,7 +261,7 @@ impl From<&[Append]> for NewEntries {
     fn from(entries: &[Append]) -> Self {
         let mut new = Self::empty();
         for entry in entries {
-            new.push(&AppendRef::from(entry));
+            new.push(&AppendRef::from(entry), Source::Memory);
         }
         new
     }
@@ -276,7 +283,8 @@ impl<'de> Deserialize<'de> for NewEntries {
     /// Reads an array of entries.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut new = Self::empty();
-        deserializer.deserialize_seq(Each(|entry: &AppendRef<'de>| new.push(entry)))?;
+        deserializer
+            .deserialize_seq(Each(|entry: &AppendRef<'de>| new.push(entry, Source::Json)))?;
         Ok(new)
     }
 }
@@ -297,35 +305,6 @@ impl<'de, F: FnMut(&AppendRef<'de>)> Visitor<'de> for Each<F> {
         }
         Ok(())
     }
-}
-
-/// Appends the members of an entry that the line has as they came.
-fn push_body(body: &mut Vec<u8>, entry: &AppendRef<'_>) {
-    let fields = entry.fields.as_ref().map(FieldsRef::as_str);
-    let trace = entry.trace.as_deref();
-    let texts = [&*entry.service, &*entry.message].into_iter();
-    let texts = texts.chain(trace).chain(fields).map(str::len);
-    body.reserve(BODY_BYTES + texts.sum::<usize>());
-
-    body.extend_from_slice(b"\"level\":\"");
-    body.extend_from_slice(entry.level.as_str().as_bytes());
-    body.extend_from_slice(b"\",\"service\":");
-    push(body, &*entry.service);
-    body.extend_from_slice(b",\"message\":");
-    push(body, &*entry.message);
-    if let Some(trace) = trace {
-        body.extend_from_slice(b",\"trace\":");
-        push(body, trace);
-    }
-    if let Some(fields) = fields {
-        body.extend_from_slice(b",\"fields\":");
-        body.extend_from_slice(fields.as_bytes());
-    }
-}
-
-fn push(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    // Only a map with keys that are not strings could fail.
-    RawJson::push(out, value).expect("numbers and strings always encode");
 }
 
 /// Number of decimal digits.

@@ -28,6 +28,8 @@ pub(super) struct Parts {
     names: String,
     /// Members that the first line has beside those of its entry, each behind a comma.
     pub(super) origin: Vec<u8>,
+    /// The member with the time of receipt, behind a comma.
+    pub(super) receipt: Vec<u8>,
 }
 
 /// The entries of one service.
@@ -61,7 +63,8 @@ impl Parts {
     fn held_bytes(&self) -> usize {
         let lists = self.entries.capacity() * size_of::<NewEntry>()
             + self.services.capacity() * size_of::<OfService>();
-        lists + self.bodies.capacity() + self.names.capacity() + self.origin.capacity()
+        let texts = self.bodies.capacity() + self.names.capacity();
+        lists + texts + self.origin.capacity() + self.receipt.capacity()
     }
 
     /// Forgets all of it, and keeps the room.
@@ -71,6 +74,7 @@ impl Parts {
         self.services.clear();
         self.names.clear();
         self.origin.clear();
+        self.receipt.clear();
     }
 
     /// The name of a service.

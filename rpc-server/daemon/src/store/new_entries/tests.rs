@@ -134,6 +134,43 @@ fn what_is_left_of_entries_is_as_if_the_others_had_never_come() {
 }
 
 #[test]
+fn entries_that_are_read_from_json_have_the_lines_of_those_in_memory() {
+    let entries: Vec<Append> = ["", "m", "\u{e4} \"x\" \\ /", "\n\t\u{1}\u{7f}", "{\"a\":1}"]
+        .into_iter()
+        .enumerate()
+        .map(|(n, text)| {
+            let mut entry = Append::new(Level::ALL[n], text, text.repeat(40));
+            entry.trace = (n % 2 == 0).then(|| text.into());
+            entry.ts = (n % 2 == 1).then_some(n as u64);
+            entry.fields = (n > 2).then(|| r#"{"a":"\"\n"}"#.parse().unwrap());
+            entry
+        })
+        .collect();
+    let json = serde_json::to_string(&entries).unwrap();
+    let written = |new: NewEntries| {
+        let (new, mut lines) = (new.received_at(5), Vec::new());
+        new.write(1, &mut lines, &mut Index::default(), FirstLine::GoesOn);
+        String::from_utf8(lines).unwrap()
+    };
+    let expected = written(NewEntries::from(&entries));
+    let by_serde: NewEntries = serde_json::from_str(&json).unwrap();
+    assert_eq!(written(by_serde), expected);
+
+    let emitted = NewEntries::read(&format!("{{\"entries\":{json}}}"));
+    assert_eq!(written(emitted.unwrap()), expected);
+
+    let batch = format!("{{\"producer\":\"p\",\"batch\":7,\"entries\":{json}}}");
+    let (producer, number, batch) = NewBatch::read(&batch).unwrap();
+    assert_eq!((&*producer, number), ("p", 7));
+    assert_eq!(batch.hash(), NewBatch::from(&*entries).hash());
+
+    for entry in &entries {
+        let read = NewEntries::read_one(&serde_json::to_string(entry).unwrap());
+        assert_eq!(written(read.unwrap()), written(NewEntries::from(entry)));
+    }
+}
+
+#[test]
 fn thousands_of_services_are_counted_without_a_look_at_each_of_them() {
     let entries: Vec<Append> = (0..10_000)
         .map(|n| Append::new(Level::Info, format!("s{}", n % 5_000), ""))

@@ -25,7 +25,7 @@ const REST: &str = ",\"ts\":1,\"level\":\"info\",\"service\":\"s\",\"message\":\
 fn with_message(message: String) -> NewEntries {
     let mut entry = Append::new(Level::Info, "s", message);
     entry.ts = Some(1);
-    NewEntries::from(&entry)
+    NewEntries::from(&entry).received_at(0)
 }
 
 fn new() -> NewEntries {
