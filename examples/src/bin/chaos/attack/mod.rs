@@ -135,10 +135,6 @@ pub(crate) async fn run(arguments: &[String]) -> Outcome<()> {
     tokio::io::stdin().read_to_end(&mut rest).await?;
 
     seen.is_over.store(true, Ordering::Relaxed);
-    if name == "neither-reads" {
-        // The last ones of it get their time.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
     seen.at_rest().await;
 
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -87,6 +87,8 @@ pub(super) fn write_then_read(address: &Arc<str>, seen: &Arc<Seen>, count: usize
 
     for _ in 0..count {
         let (address, seen, batch) = (Arc::clone(address), Arc::clone(seen), Arc::clone(&batch));
+        // Also a peer that has just begun when the attack is over gets its time.
+        let mut working = seen.working();
         tokio::spawn(async move {
             while let Ok(mut stream) = TcpStream::connect(&*address).await {
                 let began = Instant::now();
@@ -103,18 +105,17 @@ pub(super) fn write_then_read(address: &Arc<str>, seen: &Arc<Seen>, count: usize
                     Ok::<_, std::io::Error>(())
                 };
 
-                let done = timeout(Duration::from_secs(10), exchange).await;
-                if seen.is_over() {
-                    return;
-                }
-
-                match done {
+                match timeout(Duration::from_secs(10), exchange).await {
                     Ok(Ok(())) => Seen::one(&seen.done),
                     _ => Seen::one(&seen.faults),
                 }
-
                 seen.took(began);
+                drop(working);
                 sleep(Duration::from_millis(100)).await;
+                if seen.is_over() {
+                    return;
+                }
+                working = seen.working();
             }
         });
     }
