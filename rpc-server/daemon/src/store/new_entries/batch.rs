@@ -30,7 +30,10 @@ impl NewBatch {
 
     /// Reads the params of `append_batch` in their usual form: the producer, the number, and the entries.
     pub(crate) fn read(params: &str) -> Option<(String, u64, Self)> {
-        let mut new = Self::empty();
+        let mut new = Self {
+            entries: NewEntries::with_room(params.len()),
+            ..Self::default()
+        };
         let (producer, number) = fast::batch(params, |entry| new.push(entry, Source::Json))?;
         Some((producer.into_owned(), number, new))
     }

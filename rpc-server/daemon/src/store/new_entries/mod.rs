@@ -71,6 +71,13 @@ impl NewEntries {
         }
     }
 
+    /// No entries, with room for those of params of this length.
+    fn with_room(params_bytes: usize) -> Self {
+        let mut new = Self::empty();
+        new.parts.bodies.reserve(params_bytes);
+        new
+    }
+
     /// Reads the params of `append` in their usual form, which costs less than by serde.
     pub(crate) fn read_one(params: &str) -> Option<Self> {
         let entry = fast::entry(params)?;
@@ -81,7 +88,7 @@ impl NewEntries {
 
     /// Reads the params of `emit` in their usual form.
     pub(crate) fn read(params: &str) -> Option<Self> {
-        let mut new = Self::empty();
+        let mut new = Self::with_room(params.len());
         fast::emit(params, |entry| new.push(entry, Source::Json))?;
         Some(new)
     }
