@@ -213,8 +213,8 @@ async fn to_read_a_long_line_uses_up_the_share_of_a_turn() {
     assert_eq!(seen.largest.load(Ordering::Relaxed), 64 * 1024);
 }
 
-#[tokio::test(start_paused = true)]
-async fn streams_whose_items_take_long_give_few_of_them_in_a_turn() {
+/// Streams whose items take a millisecond each, and how many were taken of all of them.
+fn slow_streams() -> (Router<Arc<AtomicUsize>>, Arc<AtomicUsize>) {
     async fn slow(State(taken): State<Arc<AtomicUsize>>) -> Reply {
         Reply::stream(stream::poll_fn(move |cx| {
             taken.fetch_add(1, Ordering::Relaxed);
@@ -224,28 +224,50 @@ async fn streams_whose_items_take_long_give_few_of_them_in_a_turn() {
         }))
     }
 
-    for streams in [1, 50] {
-        let taken = Arc::<AtomicUsize>::default();
-        let router = Router::with_state(Arc::clone(&taken))
-            .route(100, slow)
-            .unwrap();
-        let server = TestServer::start(router).await;
-        let (near, far) = tokio::io::duplex(1024 * 1024);
-        let mut client = Client::new(near);
-        for id in 1..=streams {
-            client.send(call(id, 100, "")).await;
-        }
+    let taken = Arc::<AtomicUsize>::default();
+    let router = Router::with_state(Arc::clone(&taken)).route(100, slow);
+    (router.unwrap(), taken)
+}
 
-        let mut connection = pin!(server.handle.serve_connection(far, "slow"));
-        let mut cx = Context::from_waker(Waker::noop());
-        for _ in 0..20 {
-            let before = taken.load(Ordering::Relaxed);
-            assert!(connection.as_mut().poll(&mut cx).is_pending());
-            let items = taken.load(Ordering::Relaxed) - before;
-            assert!(items <= 2, "{items} items, each 1 ms, of {streams} streams");
-        }
-        assert!(taken.load(Ordering::Relaxed) >= 10);
+/// Polls a connection with such streams, which were called with `rest`, until they have given `most` items or it was
+/// polled `polls` times. No poll may give more than two.
+async fn few_in_each_turn(streams: u64, rest: &str, polls: usize, most: usize) -> usize {
+    let (router, taken) = slow_streams();
+    let server = TestServer::start(router).await;
+    let (near, far) = tokio::io::duplex(1024 * 1024);
+    let mut client = Client::new(near);
+    for id in 1..=streams {
+        client.send(call(id, 100, rest)).await;
     }
+
+    let mut connection = pin!(server.handle.serve_connection(far, "slow"));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut before = 0;
+    for _ in 0..polls {
+        assert!(connection.as_mut().poll(&mut cx).is_pending());
+        let now = taken.load(Ordering::Relaxed);
+        let items = now - before;
+        assert!(items <= 2, "{items} items, each 1 ms, of {streams} streams");
+        before = now;
+        if before == most {
+            break;
+        }
+    }
+    before
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_whose_items_take_long_give_few_of_them_in_a_turn() {
+    for streams in [1, 50] {
+        assert!(few_in_each_turn(streams, "", 20, usize::MAX).await >= 10);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_without_credit_look_for_few_items_in_a_turn() {
+    // Each gives the item that it has credit for, and keeps the next one.
+    let found = few_in_each_turn(50, "\"credit\":1", 1_000, 100).await;
+    assert_eq!(found, 100);
 }
 
 /// Of a runtime that looks at its sockets seldom while its tasks keep it busy.
